@@ -1,0 +1,103 @@
+//! Newtypes for everything that identifies something, and `Secret`, the string that cannot be printed.
+//!
+//! Two ids of one meeting must never be mixed up: `MeetingId` is the tenant's own word, `BbbMeetingId` is what the
+//! server knows (the same for the default tenant, scoped for all others). The server's `InternalId` is
+//! `sha1(BbbMeetingId)-createTime` and also names the recording (bbb-api.md section 0).
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+macro_rules! number_id {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub i64);
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+macro_rules! text_id {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(Arc<str>);
+        impl $name {
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
+                Self(text.into())
+            }
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+number_id!(
+    /// Row id of a BBB server in the store; never used again after removal.
+    ServerId
+);
+number_id!(
+    /// Row id of a tenant in the store; never used again after removal.
+    TenantId
+);
+text_id!(
+    /// A meeting's id as its tenant's front end knows it.
+    MeetingId
+);
+text_id!(
+    /// A meeting's id as its BBB server knows it: scoped, unless the tenant is the default one.
+    BbbMeetingId
+);
+text_id!(
+    /// BBB's `internalMeetingID`; also the recording's id.
+    InternalId
+);
+
+/// A meeting among all tenants.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MeetingKey {
+    pub tenant: TenantId,
+    pub meeting: MeetingId,
+}
+
+/// A shared secret or password. Has no `Display`, and `Debug` prints dots; compared in constant time.
+#[derive(Clone)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+    /// The secret itself; each caller answers for where it goes.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+impl Eq for Secret {}

@@ -1,0 +1,20 @@
+//! Usher: load balancer and edge proxy for BigBlueButton.
+//!
+//! The folders are layers; a module uses only what stands before it:
+//!
+//! ```text
+//! error, ids, clock → bbb → config → store, metrics, log → tenant, client → pool → placement, recording
+//!                   → proxy, admin → serve → sim, cli → main
+//! ```
+//!
+//! `docs/architecture.md` walks through a `create` and a `join` file by file.
+
+pub mod bbb;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod ids;
+pub mod placement;
+pub mod pool;
+pub mod sim;
+pub mod store;
