@@ -92,10 +92,7 @@ pub fn success_message(key: &str, message: &str) -> Vec<u8> {
 }
 
 /// getRecordings from `<recording>` elements; `pagination` when the caller asked for a page.
-pub fn recordings(
-    fragments: impl Iterator<Item = impl AsRef<[u8]>>,
-    pagination: Option<Pagination>,
-) -> Vec<u8> {
+pub fn recordings(fragments: impl Iterator<Item = impl AsRef<[u8]>>, pagination: Option<Pagination>) -> Vec<u8> {
     let mut xml = response("SUCCESS");
     xml.open("recordings");
     let mut is_empty = true;
@@ -200,12 +197,7 @@ fn passwords(xml: &mut Writer, created: &Created) {
     }
 }
 
-fn list(
-    name: &str,
-    fragments: impl Iterator<Item = impl AsRef<[u8]>>,
-    none_key: &str,
-    none_message: &str,
-) -> Vec<u8> {
+fn list(name: &str, fragments: impl Iterator<Item = impl AsRef<[u8]>>, none_key: &str, none_message: &str) -> Vec<u8> {
     let mut xml = response("SUCCESS");
     let mut fragments = fragments.peekable();
     if fragments.peek().is_none() {
@@ -288,7 +280,10 @@ mod tests {
              <message>no &lt;such&gt; meeting</message></response>"
         );
         let json: serde_json::Value = serde_json::from_slice(&failed_json("k", "\"m\"")).unwrap();
-        assert_eq!(json, serde_json::json!({"response": {"returncode": "FAILED", "messageKey": "k", "message": "\"m\""}}));
+        assert_eq!(
+            json,
+            serde_json::json!({"response": {"returncode": "FAILED", "messageKey": "k", "message": "\"m\""}})
+        );
     }
 
     #[test]
@@ -305,7 +300,10 @@ mod tests {
     fn small_answers() {
         assert!(read_running(&running(true)).unwrap());
         assert!(!read_running(&running(false)).unwrap());
-        assert_eq!(text(published(false)), "<response><returncode>SUCCESS</returncode><published>false</published></response>");
+        assert_eq!(
+            text(published(false)),
+            "<response><returncode>SUCCESS</returncode><published>false</published></response>"
+        );
         assert_eq!(text(deleted()), "<response><returncode>SUCCESS</returncode><deleted>true</deleted></response>");
         assert_eq!(text(updated(true)), "<response><returncode>SUCCESS</returncode><updated>true</updated></response>");
         let reply = read_reply(&success_message("sentEndMeetingRequest", "wait")).unwrap();
@@ -333,7 +331,8 @@ mod tests {
         assert_eq!(&read_sessions(&answer).unwrap()[0].xml[..], session.as_bytes());
 
         let recording = "<recording><recordID>f00-1</recordID></recording>";
-        let answer = text(recordings([recording, recording].iter(), Some(Pagination { offset: 4, limit: 2, total: 9 })));
+        let answer =
+            text(recordings([recording, recording].iter(), Some(Pagination { offset: 4, limit: 2, total: 9 })));
         assert_eq!(read_recordings(answer.as_bytes()).unwrap().len(), 2);
         assert!(answer.ends_with(
             "</recordings><pagination><pageable><offset>4</offset><limit>2</limit><paged>true</paged>\
@@ -361,7 +360,12 @@ mod tests {
         let metadata = [("course".to_owned(), "bio & co".to_owned()), ("1 bad".to_owned(), "x".to_owned())];
         let created = Created { parent: Some(InternalId::new("f00-1")), ..fresh() };
         let new = NewMeeting {
-            created: &created, name: "Übung <1>", max_users: 1500, recording: true, metadata: &metadata, is_breakout: true,
+            created: &created,
+            name: "Übung <1>",
+            max_users: 1500,
+            recording: true,
+            metadata: &metadata,
+            is_breakout: true,
         };
         let list = read_meetings(&meetings([new_meeting_fragment(&new)].iter())).unwrap();
         let meeting = &list.meetings[0];
@@ -376,7 +380,14 @@ mod tests {
 
     #[test]
     fn a_lost_create_answer_is_rebuilt() {
-        let new = NewMeeting { created: &fresh(), name: "n", max_users: 0, recording: false, metadata: &[], is_breakout: false };
+        let new = NewMeeting {
+            created: &fresh(),
+            name: "n",
+            max_users: 0,
+            recording: false,
+            metadata: &[],
+            is_breakout: false,
+        };
         let fragment = text(new_meeting_fragment(&new));
         let children = fragment.strip_prefix("<meeting>").unwrap().strip_suffix("</meeting>").unwrap();
         let answer = format!("<response><returncode>SUCCESS</returncode>{children}</response>");

@@ -115,7 +115,11 @@ pub fn strip_checksum(query: &[u8]) -> Stripped<'_> {
 }
 
 fn first_checksum(query: &[u8]) -> Option<Cow<'_, [u8]>> {
-    query.split(|&byte| byte == b'&').map(split_pair).find(|(name, _)| *decode(name) == *b"checksum").map(|(_, v)| decode(v))
+    query
+        .split(|&byte| byte == b'&')
+        .map(split_pair)
+        .find(|(name, _)| *decode(name) == *b"checksum")
+        .map(|(_, v)| decode(v))
 }
 
 fn cut_all<'a>(query: &'a [u8], needle: &[u8]) -> Cow<'a, [u8]> {
@@ -178,8 +182,7 @@ pub fn verify<'s>(
 /// The checksum of `call` + `query` under `secret`, in lower-case hexadecimal.
 pub fn sign(call: &str, query: &str, secret: &Secret, algorithm: Algorithm) -> String {
     let mut digest = [0; LONGEST_DIGEST];
-    let length =
-        algorithm.digest([call.as_bytes(), query.as_bytes(), secret.reveal().as_bytes()], &mut digest);
+    let length = algorithm.digest([call.as_bytes(), query.as_bytes(), secret.reveal().as_bytes()], &mut digest);
     encode_hex(&digest[..length])
 }
 
@@ -248,26 +251,116 @@ mod tests {
 
     /// Section 2.8, in its order: secret, call, query, algorithm, digest.
     const VECTORS: [(&str, &str, &str, Algorithm, &str); 20] = [
-        (DOCUMENTED, "create", "name=Test+Meeting&meetingID=abc123&attendeePW=111222&moderatorPW=333444", S1, "1fcbb0c4fc1f039f73aa6d697d2db9ba7f803f17"),
+        (
+            DOCUMENTED,
+            "create",
+            "name=Test+Meeting&meetingID=abc123&attendeePW=111222&moderatorPW=333444",
+            S1,
+            "1fcbb0c4fc1f039f73aa6d697d2db9ba7f803f17",
+        ),
         (OURS, "getMeetings", "", S1, "0475c880b9cb93e9c053199826881adff1c045b8"),
         (OURS, "getMeetings", "", S256, "365bc0145a0fdff72ddf097fb0a5f0dbfdc416722011072d5ac70aca8e5f6e6a"),
-        (OURS, "getMeetings", "", S384, "b52f8e6a17c3141466a8409c6bf13139ef0c4c9ac778379dc320f7dedbc8e77e425998459efbad05ddf2352127a959f2"),
-        (OURS, "getMeetings", "", S512, "493b9985ac66c8d656914af085b27b8dcdd2180dc67db0a424aca7f9a4d9a3f4cee25880709a1c38ad5558652fad41e95f4d122e62469e3e01269924e1020292"),
-        (OURS, "create", "name=Physics+101&meetingID=phy-101&record=true", S256, "69b8a37da06996dd633e83d33c04910bba2f4eb41b3bd55e9fa59da97315285b"),
-        (OURS, "create", "name=Physics%20101&meetingID=phy-101&record=true", S256, "e026f92165513542fe34ee5ca85070b6d16b6e70b992d738a3bb8da58eb9f457"),
-        (OURS, "create", "meetingID=phy-101&name=Physics+101&record=true", S256, "3b8bbd7b36dd8c7f23311acdc2c4e298f3bdd5d7107a87475e6a5bc351df1c39"),
-        (OURS, "join", "fullName=J%C3%BCrgen+M%C3%BCller&meetingID=phy-101&role=VIEWER&redirect=false", S256, "707d555dc9d2f5fb289cddb25793e4611950ddd1ba74972d80f9fa8a19347749"),
-        (OURS, "join", "fullName=J%c3%bcrgen+M%c3%bcller&meetingID=phy-101&role=VIEWER&redirect=false", S256, "d7f8a964a7ff37000bdd96eddcc25f9fbdbfc513674c7a64262d77054cabf34b"),
+        (
+            OURS,
+            "getMeetings",
+            "",
+            S384,
+            "b52f8e6a17c3141466a8409c6bf13139ef0c4c9ac778379dc320f7dedbc8e77e425998459efbad05ddf2352127a959f2",
+        ),
+        (
+            OURS,
+            "getMeetings",
+            "",
+            S512,
+            "493b9985ac66c8d656914af085b27b8dcdd2180dc67db0a424aca7f9a4d9a3f4cee25880709a1c38ad5558652fad41e95f4d122e62469e3e01269924e1020292",
+        ),
+        (
+            OURS,
+            "create",
+            "name=Physics+101&meetingID=phy-101&record=true",
+            S256,
+            "69b8a37da06996dd633e83d33c04910bba2f4eb41b3bd55e9fa59da97315285b",
+        ),
+        (
+            OURS,
+            "create",
+            "name=Physics%20101&meetingID=phy-101&record=true",
+            S256,
+            "e026f92165513542fe34ee5ca85070b6d16b6e70b992d738a3bb8da58eb9f457",
+        ),
+        (
+            OURS,
+            "create",
+            "meetingID=phy-101&name=Physics+101&record=true",
+            S256,
+            "3b8bbd7b36dd8c7f23311acdc2c4e298f3bdd5d7107a87475e6a5bc351df1c39",
+        ),
+        (
+            OURS,
+            "join",
+            "fullName=J%C3%BCrgen+M%C3%BCller&meetingID=phy-101&role=VIEWER&redirect=false",
+            S256,
+            "707d555dc9d2f5fb289cddb25793e4611950ddd1ba74972d80f9fa8a19347749",
+        ),
+        (
+            OURS,
+            "join",
+            "fullName=J%c3%bcrgen+M%c3%bcller&meetingID=phy-101&role=VIEWER&redirect=false",
+            S256,
+            "d7f8a964a7ff37000bdd96eddcc25f9fbdbfc513674c7a64262d77054cabf34b",
+        ),
         (OURS, "isMeetingRunning", "meetingID=phy-101", S1, "4addb9df21b798f6dd66f7a70a6d8456a00676f2"),
         (OURS, "isMeetingRunning", "meetingID=a1&meetingID=b2", S1, "b204cc89e1d1f4f71dc90e4f9121d04589468468"),
-        (OURS, "getMeetingInfo", "meetingID=phy-101", S256, "be44e57b581cb9fd37ee9a2ad4cb3929fb7d381f04991f3c6a980a5b7b97088b"),
-        (OURS, "getRecordings", "recordID=0f00ba47aa5b3a6ad0e51c1f6ffb5d7b3b5a8c11-1700000000000,77aa&state=published,unpublished&meta_course=bio", S256, "9f7f7c23240d450a4c9655a301c1b1a31708fd571a9faa8d0287e335ef4450ec"),
+        (
+            OURS,
+            "getMeetingInfo",
+            "meetingID=phy-101",
+            S256,
+            "be44e57b581cb9fd37ee9a2ad4cb3929fb7d381f04991f3c6a980a5b7b97088b",
+        ),
+        (
+            OURS,
+            "getRecordings",
+            "recordID=0f00ba47aa5b3a6ad0e51c1f6ffb5d7b3b5a8c11-1700000000000,77aa&state=published,unpublished&meta_course=bio",
+            S256,
+            "9f7f7c23240d450a4c9655a301c1b1a31708fd571a9faa8d0287e335ef4450ec",
+        ),
         (OURS, "create", "", S256, "37a4a780b854f1c1269908cee3790dced584054ff79bc06c1b9fef6a5a0b28de"),
-        (OURS, "create", "attendeePW=ap&meetingID=phy-101&moderatorPW=mp&name=Physics+101", S1, "a3b9934e7957ccfb7d988372879c22de9239575b"),
-        (OURS, "setConfigXML", "configXML=%3Cconfig%2F%3E&meetingID=phy-101", S1, "a47e032cf00a1191bd89fb0897662f6fe20beaf2"),
-        (OURS, "putRecordingTextTrack", "recordID=abc-1700000000000&kind=subtitles&lang=en-US", S256, "2f8f31af5614568e37eebdcbf1717e442c9f633ebad2829a3c47fd7c18311abe"),
-        (OURS, "hooks/create", "callbackURL=https%3A%2F%2Fapp.example.org%2Fhook%3Fx%3D1&meetingID=phy-101", S256, "11e52de3a79d279f793eb8e18e801624a0c6a76e46a85149d46821f0a302eb2b"),
-        (OURS, "join", "&fullName=Ann&meetingID=phy-101&role=VIEWER&redirect=true&existingUserID=w_abcdefghijkl", S1, "9457d4ede25ba849a3e21819bc7d1a1c17c7c4de"),
+        (
+            OURS,
+            "create",
+            "attendeePW=ap&meetingID=phy-101&moderatorPW=mp&name=Physics+101",
+            S1,
+            "a3b9934e7957ccfb7d988372879c22de9239575b",
+        ),
+        (
+            OURS,
+            "setConfigXML",
+            "configXML=%3Cconfig%2F%3E&meetingID=phy-101",
+            S1,
+            "a47e032cf00a1191bd89fb0897662f6fe20beaf2",
+        ),
+        (
+            OURS,
+            "putRecordingTextTrack",
+            "recordID=abc-1700000000000&kind=subtitles&lang=en-US",
+            S256,
+            "2f8f31af5614568e37eebdcbf1717e442c9f633ebad2829a3c47fd7c18311abe",
+        ),
+        (
+            OURS,
+            "hooks/create",
+            "callbackURL=https%3A%2F%2Fapp.example.org%2Fhook%3Fx%3D1&meetingID=phy-101",
+            S256,
+            "11e52de3a79d279f793eb8e18e801624a0c6a76e46a85149d46821f0a302eb2b",
+        ),
+        (
+            OURS,
+            "join",
+            "&fullName=Ann&meetingID=phy-101&role=VIEWER&redirect=true&existingUserID=w_abcdefghijkl",
+            S1,
+            "9457d4ede25ba849a3e21819bc7d1a1c17c7c4de",
+        ),
     ];
 
     #[test]

@@ -63,7 +63,9 @@ mod tests {
 
     #[test]
     fn refuses_other_targets() {
-        for target in ["", "/back", "//a.example/", "javascript:alert(1)", "data:text/html,x", "ftp://a.example/", "https://"] {
+        for target in
+            ["", "/back", "//a.example/", "javascript:alert(1)", "data:text/html,x", "ftp://a.example/", "https://"]
+        {
             assert_eq!(error_redirect(target, ERRORS), None, "{target}");
         }
     }

@@ -348,7 +348,8 @@ mod tests {
         fn any_bytes_become_a_legal_query(query in proptest::collection::vec(any::<u8>(), 0..100)) {
             let Ok(params) = Params::parse(&query, 200) else { return Ok(()) };
             let sent = params.to_query();
-            prop_assert!(sent.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"#<>[\\]^`{|}".contains(&byte)));
+            let is_legal = sent.bytes().all(|byte| byte.is_ascii_graphic() && !br#"`"<>[\]^{|}#"#.contains(&byte));
+            prop_assert!(is_legal, "illegal byte in {sent}");
             let again = Params::parse(sent.as_bytes(), 200).unwrap();
             prop_assert!(params.iter().eq(again.iter()));
         }
@@ -357,7 +358,8 @@ mod tests {
         fn the_short_way_reads_the_same(query in "([ab&=+ ]|%61|%0A|%20|%FF){0,20}") {
             let params = Params::parse(query.as_bytes(), 100).unwrap();
             for name in ["a", "b", "ab", ""] {
-                prop_assert_eq!(first_value(query.as_bytes(), name).as_deref(), params.get(name));
+                let short = first_value(query.as_bytes(), name);
+                prop_assert_eq!(short.as_deref(), params.get(name));
             }
         }
     }

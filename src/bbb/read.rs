@@ -143,11 +143,7 @@ pub(crate) fn succeeded(document: &Document<'_>) -> Result<Reply, BadAnswer> {
 
 /// The `entry` elements in the root's child `list` of a successful answer. The list may be absent only if BBB says that
 /// there is nothing (`noMeetings`, `noSessions`, `noRecordings`).
-pub(crate) fn list_of(
-    document: &Document<'_>,
-    list: &'static str,
-    entry: &str,
-) -> Result<Vec<Element>, BadAnswer> {
+pub(crate) fn list_of(document: &Document<'_>, list: &'static str, entry: &str) -> Result<Vec<Element>, BadAnswer> {
     let reply = succeeded(document)?;
     match document.child(document.root(), list) {
         Some(list) => Ok(document.children(list).filter(|&child| document.name(child) == entry).collect()),
@@ -215,7 +211,9 @@ mod tests {
     }
 
     fn refusal(key: &str) -> String {
-        format!("<response><returncode>FAILED</returncode><messageKey>{key}</messageKey><message>m</message></response>")
+        format!(
+            "<response><returncode>FAILED</returncode><messageKey>{key}</messageKey><message>m</message></response>"
+        )
     }
 
     #[test]
@@ -226,7 +224,10 @@ mod tests {
         assert_eq!(meeting.meeting_id.as_str(), "phy-101");
         assert_eq!(meeting.internal_id.as_str(), "cd2ba3add6da5251b431d853ae201fccce8e877b-1700000000000");
         assert_eq!(meeting.name, "Physik für <alle>");
-        assert_eq!((meeting.create_time, meeting.start_time, meeting.end_time), (1_700_000_000_000, 1_700_000_001_000, 0));
+        assert_eq!(
+            (meeting.create_time, meeting.start_time, meeting.end_time),
+            (1_700_000_000_000, 1_700_000_001_000, 0)
+        );
         assert!(meeting.running && meeting.recording && meeting.has_user_joined && !meeting.forcibly_ended);
         assert_eq!((meeting.participants, meeting.listeners, meeting.voice, meeting.videos), (1234, 1000, 23, 9));
         assert_eq!((meeting.max_users, meeting.moderators, meeting.duration), (2000, 2, 90));
@@ -243,7 +244,10 @@ mod tests {
         let list = read_meetings(meetings(BREAKOUT).as_bytes()).unwrap();
         let breakout = &list.meetings[0];
         assert!(breakout.is_breakout && !breakout.running);
-        assert_eq!(breakout.parent.as_ref().unwrap().as_str(), "cd2ba3add6da5251b431d853ae201fccce8e877b-1700000000000");
+        assert_eq!(
+            breakout.parent.as_ref().unwrap().as_str(),
+            "cd2ba3add6da5251b431d853ae201fccce8e877b-1700000000000"
+        );
         assert_eq!((&breakout.attendee_pw, &breakout.moderator_pw), (&None, &None));
         assert_eq!((breakout.voice, breakout.max_users, breakout.metadata.len()), (0, 0, 0));
     }
@@ -255,7 +259,10 @@ mod tests {
         assert_eq!((list.meetings.len(), list.unreadable, list.repaired), (3, 0, 1));
         assert_eq!(list.meetings[1].meeting_id.as_str(), "broken-1");
         assert_eq!(list.meetings[1].participants, 1234);
-        assert_eq!(&list.meetings[1].xml[..], broken.replace("<customdata><my key>1</my key></customdata>", "").as_bytes());
+        assert_eq!(
+            &list.meetings[1].xml[..],
+            broken.replace("<customdata><my key>1</my key></customdata>", "").as_bytes()
+        );
         assert_eq!(&list.meetings[0].xml[..], BREAKOUT.as_bytes());
         assert_eq!(&list.meetings[2].xml[..], RUNNING.as_bytes());
     }
@@ -295,7 +302,9 @@ mod tests {
         let again = read_meetings(meetings(std::str::from_utf8(&meeting.xml).unwrap()).as_bytes()).unwrap();
         assert_eq!(again.meetings, [meeting.clone()]);
         assert_eq!(meeting.participants, 1234);
-        assert!(meeting.xml.starts_with(b"<meeting><meetingName>") && meeting.xml.ends_with(b"</breakoutRooms></meeting>"));
+        assert!(
+            meeting.xml.starts_with(b"<meeting><meetingName>") && meeting.xml.ends_with(b"</breakoutRooms></meeting>")
+        );
 
         let broken = body.replace("bbb_x>", "1>");
         let repaired = read_meeting_info(broken.as_bytes()).unwrap().unwrap();
@@ -337,7 +346,10 @@ mod tests {
         let body = "<response><returncode>FAILED</returncode><errors><error key=\"x\"><key>nonUniqueVoiceBridge</key>\
             <message>taken</message></error><error><key>other</key></error></errors></response>";
         let reply = read_reply(body.as_bytes()).unwrap();
-        assert_eq!((reply.success, reply.key.as_str(), reply.message.as_str()), (false, "nonUniqueVoiceBridge", "taken"));
+        assert_eq!(
+            (reply.success, reply.key.as_str(), reply.message.as_str()),
+            (false, "nonUniqueVoiceBridge", "taken")
+        );
     }
 
     #[test]
@@ -347,7 +359,8 @@ mod tests {
         assert_eq!(read_reply(b"<!DOCTYPE html><html></html>"), Err(BadAnswer::Doctype));
         assert_eq!(read_reply(b"{\"response\":{}}"), Err(BadAnswer::NotXml));
         assert_eq!(read_reply(b""), Err(BadAnswer::NotXml));
-        let bomb = "<!DOCTYPE r [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]><response><returncode>&b;</returncode></response>";
+        let bomb =
+            "<!DOCTYPE r [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]><response><returncode>&b;</returncode></response>";
         assert_eq!(read_meetings(bomb.as_bytes()), Err(BadAnswer::Doctype));
         let deep = answer(&("<a>".repeat(100) + &"</a>".repeat(100)));
         assert_eq!(read_meetings(deep.as_bytes()), Err(BadAnswer::TooDeep));
@@ -355,7 +368,8 @@ mod tests {
 
     #[test]
     fn sessions_carry_internal_ids() {
-        let one = "<meeting><meetingID>f00-1</meetingID><meetingName>n</meetingName><userName>Ä &amp; B</userName></meeting>";
+        let one =
+            "<meeting><meetingID>f00-1</meetingID><meetingName>n</meetingName><userName>Ä &amp; B</userName></meeting>";
         let sessions = read_sessions(answer(&format!("<sessions>{one}</sessions>")).as_bytes()).unwrap();
         assert_eq!(sessions[0].internal_id.as_str(), "f00-1");
         assert_eq!((sessions[0].meeting_name.as_str(), sessions[0].user_name.as_str()), ("n", "Ä & B"));

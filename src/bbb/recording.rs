@@ -125,7 +125,8 @@ pub(crate) mod tests {
 
     #[test]
     fn reads_every_field() {
-        let list = read_recordings(answer(&format!("{FULL}\n<recording><name>lost</name></recording>")).as_bytes()).unwrap();
+        let list =
+            read_recordings(answer(&format!("{FULL}\n<recording><name>lost</name></recording>")).as_bytes()).unwrap();
         assert_eq!(list.len(), 1);
         let recording = &list[0];
         assert_eq!(recording.record_id.as_str(), "aa-1700000000000");
@@ -159,7 +160,10 @@ pub(crate) mod tests {
     fn merges_newest_first_and_once() {
         let mut moved = recording("b", 20);
         moved.name = "second copy".to_owned();
-        let merged = merge(vec![vec![recording("c", 10), recording("b", 20)], vec![moved, recording("d", 30), recording("a", 10)]]);
+        let merged = merge(vec![
+            vec![recording("c", 10), recording("b", 20)],
+            vec![moved, recording("d", 30), recording("a", 10)],
+        ]);
         let ids: Vec<&str> = merged.iter().map(|recording| recording.record_id.as_str()).collect();
         assert_eq!(ids, ["d", "b", "a", "c"]);
         assert_eq!(merged[1].name, "");

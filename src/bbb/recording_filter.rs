@@ -103,8 +103,7 @@ impl RecordingFilter {
         if !self.record_ids.is_empty() {
             return self.record_ids.iter().any(|prefix| record_id.starts_with(prefix.as_str()));
         }
-        self.meeting_ids.is_empty()
-            || self.meeting_ids.iter().any(|id| record_id.starts_with(&internal_prefix(id)))
+        self.meeting_ids.is_empty() || self.meeting_ids.iter().any(|id| record_id.starts_with(&internal_prefix(id)))
     }
 
     fn matches_state(&self, recording: &Recording) -> bool {

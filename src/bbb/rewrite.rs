@@ -49,9 +49,9 @@ fn is_hidden(document: &Document<'_>, element: Element, prefix: &str) -> bool {
 fn own_id<'r>(document: &Document<'_>, element: Element, rules: &Rewrite<'r>) -> Option<&'r str> {
     let (from, own) = rules.meeting_id?;
     let holds_id = match document.name(element) {
-        "meetingID" => document.parent(element).is_none_or(|parent| {
-            matches!(document.name(parent), "response" | "meeting" | "recording" | "hook")
-        }),
+        "meetingID" => document
+            .parent(element)
+            .is_none_or(|parent| matches!(document.name(parent), "response" | "meeting" | "recording" | "hook")),
         "meetingId" => is_metadata(document, element),
         _ => false,
     };

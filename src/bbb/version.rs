@@ -97,10 +97,7 @@ mod tests {
         assert_eq!(generation("<apiVersion>2.0</apiVersion><bbbVersion></bbbVersion>"), Some(Generation::V2_6));
         let graphql = "<graphqlWebsocketUrl>wss://h/graphql</graphqlWebsocketUrl>";
         assert_eq!(generation(&format!("<bbbVersion/><apiVersion>2.0</apiVersion>{graphql}")), Some(Generation::V3_0));
-        assert_eq!(
-            generation(&format!("<bbbVersion>4.0.0-beta.3</bbbVersion>{graphql}")),
-            Some(Generation::V4_0)
-        );
+        assert_eq!(generation(&format!("<bbbVersion>4.0.0-beta.3</bbbVersion>{graphql}")), Some(Generation::V4_0));
     }
 
     #[test]
