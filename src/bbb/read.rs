@@ -5,9 +5,11 @@
 
 use bytes::Bytes;
 
-use crate::bbb::meeting::{Created, Fields, Meeting, MeetingList, Session};
+use crate::bbb::fields::Fields;
+use crate::bbb::meeting::{Created, Meeting, MeetingList, Session};
 use crate::bbb::repair;
-use crate::bbb::xml::{BadAnswer, Document, Element, Writer, text_of};
+use crate::bbb::xml::{BadAnswer, Document, Element, text_of};
+use crate::bbb::xml_write::Writer;
 
 /// The part that all answers share. For list-form errors (section 3.1, form 2) key and message of the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

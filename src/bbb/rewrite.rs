@@ -4,7 +4,8 @@
 //! Their answers are rewritten here: the text of `<meetingID>`, the recording's `<metadata><meetingId>`, and our hidden
 //! metadata dropped. Every other byte stays as the server wrote it. What people typed (`customdata`) is not touched.
 
-use crate::bbb::xml::{BadAnswer, Document, Element, escape, text_of};
+use crate::bbb::xml::{BadAnswer, Document, Element, text_of};
+use crate::bbb::xml_write::escape;
 
 /// What to change.
 #[derive(Clone, Copy, Debug)]
