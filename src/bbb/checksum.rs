@@ -94,8 +94,8 @@ impl FromStr for Algorithm {
     }
 }
 
-/// A query without its checksum.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A query without its checksum. No `Debug`: neither part belongs into a log.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stripped<'a> {
     /// Value of the first `checksum` parameter, form-decoded; `None` when there is no such parameter.
     pub checksum: Option<Cow<'a, [u8]>>,
