@@ -400,6 +400,8 @@ mod tests {
         let params = Params::parse(b"b=%7E*-._+x&a=%C3%BC&a=second&configXML=%3Cconfig%2F%3E&e=", 10).unwrap();
         let base = String::from_utf8(form_signature_base(&params)).unwrap();
         assert_eq!(base, "a=%C3%BC&b=%7E*-._+x&configXML=%3Cconfig%2F%3E&e=");
+        let params = Params::parse("\u{ff5e}=2&\u{10000}=1".as_bytes(), 10).unwrap();
+        assert_eq!(form_signature_base(&params), "\u{10000}=1&\u{ff5e}=2".as_bytes(), "order of UTF-16 units");
     }
 
     #[test]
