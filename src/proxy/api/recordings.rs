@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use super::Caller;
 use super::forward::no_answer;
-use crate::bbb::{self, Paging, Params, Recording, Rewrite};
+use crate::bbb::{self, Page, Pagination, Params, Recording, Rewrite};
 use crate::client::{self, Body};
 use crate::error::{ApiError, Blame};
 use crate::ids::MeetingId;
@@ -47,7 +47,7 @@ impl Search {
 
 pub async fn get(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let started = Instant::now();
-    let paging = Paging::from_params(&caller.params);
+    let page = Page::from_params(&caller.params);
     let mut query = caller.params.clone();
     query.remove("offset");
     query.remove("limit");
@@ -61,8 +61,14 @@ pub async fn get(caller: &Caller<'_>) -> Result<Answer, ApiError> {
         found.recordings.into_iter().map(|(recording, own)| for_tenant(caller, recording, &own)).collect()
     });
     let merged = bbb::merge(lists.collect());
-    let (page, pagination) = bbb::page(merged, paging);
-    let body = bbb::recordings(page.iter().map(|recording| &recording.xml), pagination);
+    let (shown, pagination) = match page {
+        None => (merged, None),
+        Some(Page { offset, limit }) => {
+            let (shown, total) = bbb::page(merged, offset, limit);
+            (shown, Some(Pagination { offset, limit, total }))
+        }
+    };
+    let body = bbb::recordings(shown.iter().map(|recording| &recording.xml), pagination);
     let mut answer = Answer::xml(body);
     answer.upstream = Some(started.elapsed());
     if search.failed > 0 {
@@ -136,8 +142,7 @@ fn relay_json(
 
 /// The comma list in `recordID`; BBB decodes it once more (bbb-api.md section 2.5), which ids do not need.
 fn record_ids(caller: &Caller<'_>) -> Result<Vec<String>, ApiError> {
-    let list = caller.params.get("recordID").unwrap_or_default();
-    let ids: Vec<String> = list.split(',').map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect();
+    let ids = bbb::id_list(&caller.params, "recordID");
     if ids.is_empty() {
         return Err(ApiError::client("missingParamRecordID", "You must specify a recordID."));
     }

@@ -36,20 +36,18 @@ pub async fn verify<'a>(
     }
     let form = read_form(request, config.api.max_body, inbound).await?;
     let stripped = bbb::strip_checksum(&request.query);
-    let body_params = match &form {
-        Some(form) => Params::parse(&form.bytes, config.api.max_params).map_err(|_| too_many())?,
-        None => Params::default(),
-    };
+    let form_bytes = form.as_ref().map_or(&b""[..], |form| &form.bytes);
+    let body_params = Params::parse(form_bytes, config.api.max_params).map_err(|_| too_many())?;
     let given = match &stripped.checksum {
         Some(checksum) => checksum.to_vec(),
-        None => body_params.get("checksum").unwrap_or_default().as_bytes().to_vec(),
+        None => bbb::first_value(form_bytes, "checksum").unwrap_or_default().as_bytes().to_vec(),
     };
     let holds = |signed: &[u8]| {
         let allowed = &config.api.checksum_algorithms;
         !given.is_empty() && bbb::verify(call.name(), signed, &given, tenant.secrets(now), allowed)
     };
     let unsigned_forms = config.api.unsigned_form_bodies;
-    let has_form = body_params.iter().any(|(name, _)| name != "checksum");
+    let has_form = !body_params.is_empty();
     let signed = if stripped.rest.is_empty() && has_form {
         holds(&bbb::form_signature_base(&body_params)) || (unsigned_forms && holds(b""))
     } else {
@@ -64,10 +62,7 @@ pub async fn verify<'a>(
         return Err(Answer::error(&error));
     }
     let mut params = Params::parse(&stripped.rest, config.api.max_params).map_err(|_| too_many())?;
-    if let Some(form) = &form {
-        params.append_form(&form.bytes, config.api.max_params).map_err(|_| too_many())?;
-    }
-    params.remove("checksum");
+    params.append_form(form_bytes, config.api.max_params).map_err(|_| too_many())?;
     Ok(Caller { shared, config, request, call, tenant: tenant.clone(), params, form, now, deadline })
 }
 
