@@ -1,0 +1,206 @@
+//! What the store keeps, as plain values: servers, tenants, placements, evictions.
+//!
+//! These are the operator's facts and the promises given to callers. Live figures (health, load, people) are never
+//! stored; they belong to the ledger and are learned again from the servers after a start.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bbb::Algorithm;
+use crate::clock::Millis;
+use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
+
+/// What the operator wants of a server (interface.md section 5); health is independent of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerState {
+    /// Takes new meetings.
+    Enabled,
+    /// No new meetings; running ones go on.
+    Cordoned,
+    /// Cordoned, and becomes `Disabled` when its last meeting is gone.
+    Draining,
+    /// No new meetings and no joins; still polled, so that its meetings are known.
+    Disabled,
+}
+
+impl ServerState {
+    pub const ALL: [ServerState; 4] = [Self::Enabled, Self::Cordoned, Self::Draining, Self::Disabled];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl fmt::Display for ServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ServerState {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| format!("unknown server state `{text}`"))
+    }
+}
+
+/// One BBB server as the operator described it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerRecord {
+    pub id: ServerId,
+    /// Unique; `[a-z0-9][a-z0-9.-]*`, at most 63 characters; used as label, path segment and in the CLI.
+    pub name: String,
+    /// API address, always ending in `/bigbluebutton/api/`.
+    pub url: String,
+    pub secret: Secret,
+    pub state: ServerState,
+    /// Relative speed κ against a reference core (load-model.md section 4); > 0.
+    pub weight: f64,
+    pub cores: u32,
+    /// Network limit in Mbit/s.
+    pub nic_mbit: u32,
+    pub tags: Vec<String>,
+    pub region: Option<String>,
+    /// How calls to this server are signed.
+    pub checksum: Algorithm,
+    /// BBB version told by the operator, e.g. `3.0.19`; wins over what the server reveals.
+    pub version: Option<String>,
+    pub max_meetings: Option<u32>,
+    pub max_people: Option<u32>,
+}
+
+/// A secret a tenant's front end may sign with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantSecret {
+    pub id: i64,
+    pub secret: Secret,
+    pub created_at: Millis,
+    /// From this moment on it is refused; `None` while in force.
+    pub retired_at: Option<Millis>,
+}
+
+/// Which call a parameter rule applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamCall {
+    Create,
+    Join,
+}
+
+/// What a parameter rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamKind {
+    /// Used when the caller gives none.
+    Default,
+    /// Replaces the caller's value.
+    Override,
+    /// The caller's value is dropped (before defaults and overrides are applied).
+    Block,
+}
+
+/// A tenant's rule for one parameter of `create` or `join`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParamRule {
+    pub call: ParamCall,
+    pub kind: ParamKind,
+    pub name: String,
+    /// Empty for `Block`.
+    #[serde(default)]
+    pub value: String,
+}
+
+/// One tenant: a customer or front end with its own secrets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TenantRecord {
+    pub id: TenantId,
+    /// Unique; same alphabet as server names.
+    pub name: String,
+    /// Answers for every host that belongs to no other tenant. At most one tenant is the default.
+    pub is_default: bool,
+    /// Key of the scoped meeting ids; `None` means that ids go to BBB unchanged (the default tenant only).
+    pub scope: Option<Secret>,
+    /// Lower-case host names without port.
+    pub hosts: Vec<String>,
+    pub secrets: Vec<TenantSecret>,
+    pub params: Vec<ParamRule>,
+    pub max_meetings: Option<u32>,
+    pub max_people: Option<u32>,
+    /// If not empty: only servers with one of these tags may take this tenant's meetings.
+    pub pool: Vec<String>,
+    /// Preferred region.
+    pub region: Option<String>,
+}
+
+/// How far a placement has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Durable, but the server has not said SUCCESS yet.
+    Claimed,
+    /// The server has said SUCCESS, or listed the meeting.
+    Confirmed,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Confirmed => "confirmed",
+        }
+    }
+}
+
+/// The binding of a meeting to a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placement {
+    pub tenant: TenantId,
+    pub meeting: MeetingId,
+    /// Unique over all tenants.
+    pub bbb_id: BbbMeetingId,
+    pub server: ServerId,
+    pub phase: Phase,
+    pub internal_id: Option<InternalId>,
+    /// BBB's `createTime`, milliseconds; 0 until confirmed.
+    pub create_time: u64,
+    pub attendee_pw: Option<Secret>,
+    pub moderator_pw: Option<Secret>,
+    pub claimed_at: Millis,
+    /// JSON text written by `placement`: candidates, predicted load, reason (for `usher meeting why`).
+    pub why: String,
+}
+
+impl Placement {
+    pub fn key(&self) -> MeetingKey {
+        MeetingKey { tenant: self.tenant, meeting: self.meeting.clone() }
+    }
+}
+
+/// What the server's SUCCESS answer added to a claim.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Confirmation {
+    pub internal_id: InternalId,
+    pub create_time: u64,
+    pub attendee_pw: Option<Secret>,
+    pub moderator_pw: Option<Secret>,
+}
+
+/// A meeting that may still be alive on a server although it has been placed elsewhere: to be ended as soon as that
+/// server lists it. With `internal_id` only that very meeting; without, whatever runs there under `bbb_id` while the
+/// placement points elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Eviction {
+    pub server: ServerId,
+    pub bbb_id: BbbMeetingId,
+    pub internal_id: Option<InternalId>,
+    pub moderator_pw: Option<Secret>,
+    pub since: Millis,
+}
