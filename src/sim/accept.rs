@@ -100,7 +100,11 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
 }
 
 /// Reads one request, lets the API work on it, and spoils the answer if a fault is due.
-async fn respond(shared: Arc<Shared>, reset: Arc<AtomicBool>, request: Request<Incoming>) -> io::Result<Response<Body>> {
+async fn respond(
+    shared: Arc<Shared>,
+    reset: Arc<AtomicBool>,
+    request: Request<Incoming>,
+) -> io::Result<Response<Body>> {
     let (call, too_large) = read(&shared, request).await?;
     let name = api::call_name(&call.path).to_owned();
     shared.seen.lock().add(SeenCall {
@@ -192,7 +196,11 @@ impl Drop for SimStream {
 }
 
 impl AsyncRead for SimStream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

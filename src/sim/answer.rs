@@ -49,7 +49,10 @@ impl Answer {
     /// A page of the servlet container or of nginx.
     pub(super) fn status_page(status: StatusCode) -> Self {
         let title = format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or("Error"));
-        Self::html(status, format!("<!doctype html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"))
+        Self::html(
+            status,
+            format!("<!doctype html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"),
+        )
     }
 
     pub(super) fn empty(status: StatusCode) -> Self {

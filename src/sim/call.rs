@@ -162,12 +162,20 @@ mod tests {
 
     fn call(query: &str, content_type: &str, body: &'static str) -> Call {
         let headers = CallHeaders { content_type: Some(content_type.to_owned()), ..CallHeaders::default() };
-        Call::new(Method::POST, String::new(), query.to_owned(), headers, Bytes::from_static(body.as_bytes()), Vec::new())
+        Call::new(
+            Method::POST,
+            String::new(),
+            query.to_owned(),
+            headers,
+            Bytes::from_static(body.as_bytes()),
+            Vec::new(),
+        )
     }
 
     #[test]
     fn query_parameters_come_before_those_of_the_form() {
-        let call = call("name=A%00+B&name=C", "application/x-www-form-urlencoded; charset=utf-8", "name=D&meetingID=+x+");
+        let call =
+            call("name=A%00+B&name=C", "application/x-www-form-urlencoded; charset=utf-8", "name=D&meetingID=+x+");
         assert_eq!(call.text("name"), Some("A B"));
         assert_eq!(call.text("meetingID"), Some("x"));
         assert!(call.was_cleaned("meetingID") && call.was_cleaned("name") && !call.was_cleaned("checksum"));

@@ -143,13 +143,20 @@ mod tests {
         ] {
             assert!(valid("create", &query, digest, SimVersion::V3_0), "{query}");
         }
-        assert!(!valid("create", &format!("name=Physics%20101&meetingID=phy-101&record=true&checksum={digest}"), digest, SimVersion::V3_0));
+        assert!(!valid(
+            "create",
+            &format!("name=Physics%20101&meetingID=phy-101&record=true&checksum={digest}"),
+            digest,
+            SimVersion::V3_0
+        ));
         let sha512 = "493b9985ac66c8d656914af085b27b8dcdd2180dc67db0a424aca7f9a4d9a3f4cee25880709a1c38ad5558652fad41e95f4d122e62469e3e01269924e1020292";
         let query = format!("checksum={sha512}");
         assert!(valid("getMeetings", &query, sha512, SimVersion::V2_6));
         assert!(!valid("getMeetings", &query, sha512, SimVersion::V2_4), "SHA-512 came with 2.5");
         let leading = "9457d4ede25ba849a3e21819bc7d1a1c17c7c4de";
-        let query = format!("&fullName=Ann&meetingID=phy-101&role=VIEWER&redirect=true&existingUserID=w_abcdefghijkl&checksum={leading}");
+        let query = format!(
+            "&fullName=Ann&meetingID=phy-101&role=VIEWER&redirect=true&existingUserID=w_abcdefghijkl&checksum={leading}"
+        );
         assert!(valid("join", &query, leading, SimVersion::V3_0));
     }
 

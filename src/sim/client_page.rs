@@ -40,7 +40,8 @@ fn page(shared: &Shared, call: &Call, place: &str) -> Answer {
         Some((session, meeting))
     });
     let Some((session, meeting)) = found else {
-        let text = "<!doctype html><html><head><title>401</title></head><body><h1>401 session not found</h1></body></html>";
+        let text =
+            "<!doctype html><html><head><title>401</title></head><body><h1>401 session not found</h1></body></html>";
         return Answer::html(StatusCode::UNAUTHORIZED, text);
     };
     let escaped = |value: &str| {
@@ -71,9 +72,11 @@ fn with_session<T>(shared: &Shared, call: &Call, use_it: impl FnOnce(&Session, &
 }
 
 fn static_facts(shared: &Shared, call: &Call) -> Answer {
-    let found = with_session(shared, call, |_, meeting| {
-        json!({"meeting": [{"meetingId": meeting.internal_id, "extId": meeting.meeting_id, "name": meeting.name}]})
-    });
+    let found = with_session(
+        shared,
+        call,
+        |_, meeting| json!({"meeting": [{"meetingId": meeting.internal_id, "extId": meeting.meeting_id, "name": meeting.name}]}),
+    );
     found.map_or_else(|| Answer::status_page(StatusCode::UNAUTHORIZED), |facts| Answer::json(&facts))
 }
 
@@ -96,9 +99,11 @@ fn enter(shared: &Shared, call: &Call) -> Answer {
 }
 
 fn stuns(shared: &Shared, call: &Call) -> Answer {
-    let found = with_session(shared, call, |_, _| {
-        json!({"stunServers": [{"url": "stun:127.0.0.1:3478"}], "turnServers": [], "remoteIceCandidates": []})
-    });
+    let found = with_session(
+        shared,
+        call,
+        |_, _| json!({"stunServers": [{"url": "stun:127.0.0.1:3478"}], "turnServers": [], "remoteIceCandidates": []}),
+    );
     let failed = json!({"returncode": "FAILED", "message": "Could not find session.", "logoutURL": shared.origin()});
     Answer::json(&found.unwrap_or(failed))
 }

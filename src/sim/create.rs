@@ -65,7 +65,10 @@ fn repeated(existing: &SimMeeting, call: &Call, generation: SimVersion) -> Answe
         _ => false,
     };
     if !is_same {
-        return Answer::failed("idNotUnique", "A meeting already exists with that meeting ID.  Please use a different meeting ID.");
+        return Answer::failed(
+            "idNotUnique",
+            "A meeting already exists with that meeting ID.  Please use a different meeting ID.",
+        );
     }
     let warning = "This conference was already in existence and may currently be in progress.";
     described(existing, "duplicateWarning", warning)

@@ -22,19 +22,26 @@ pub(super) fn join(shared: &Shared, call: &Call) -> Answer {
     }
     let mut world = shared.world.lock();
     let Some(index) = world.find(call.text("meetingID").unwrap_or_default(), generation) else {
-        let unknown = Refusal::new("invalidMeetingIdentifier", "The meeting ID that you supplied did not match any existing meetings");
+        let unknown = Refusal::new(
+            "invalidMeetingIdentifier",
+            "The meeting ID that you supplied did not match any existing meetings",
+        );
         return error_redirect(shared, call, unknown);
     };
     let meeting = &world.meetings[index];
     if meeting.has_ended() {
-        let ended = Refusal::new("meetingForciblyEnded", "You can not re-join a meeting that has already been forcibly ended.");
+        let ended =
+            Refusal::new("meetingForciblyEnded", "You can not re-join a meeting that has already been forcibly ended.");
         return error_redirect(shared, call, ended);
     }
     let Some(role) = role(meeting, call, generation) else {
         if generation.has_validation() {
             return Answer::failed("Params required", "You must enter a valid role or password");
         }
-        let wrong = Refusal::new("invalidPassword", "You either did not supply a password or the password supplied is neither the attendee or moderator password for this conference.");
+        let wrong = Refusal::new(
+            "invalidPassword",
+            "You either did not supply a password or the password supplied is neither the attendee or moderator password for this conference.",
+        );
         return error_redirect(shared, call, wrong);
     };
     if let Some(refusal) = late_refusal(meeting, call) {
@@ -44,7 +51,10 @@ pub(super) fn join(shared: &Shared, call: &Call) -> Answer {
     }
     let status = guest_status(meeting, call);
     if status == GuestStatus::Deny {
-        let denied = Refusal::new("guestDeniedAccess", "You have been denied access to this meeting based on the meeting's guest policy");
+        let denied = Refusal::new(
+            "guestDeniedAccess",
+            "You have been denied access to this meeting based on the meeting's guest policy",
+        );
         return denied_guest(shared, call, denied);
     }
     let joined = admit(&mut world, index, call, role, status);
@@ -57,7 +67,10 @@ fn check(call: &Call, generation: SimVersion) -> Option<Refusal> {
         return by_id;
     }
     if call.text("fullName").is_none() {
-        return Some(Refusal::new("missingParamFullName", "You must specify a name for the attendee who will be joining the meeting."));
+        return Some(Refusal::new(
+            "missingParamFullName",
+            "You must specify a name for the attendee who will be joining the meeting.",
+        ));
     }
     if !generation.has_validation() {
         return None;
@@ -86,10 +99,16 @@ fn role(meeting: &SimMeeting, call: &Call, generation: SimVersion) -> Option<Sim
 
 fn late_refusal(meeting: &SimMeeting, call: &Call) -> Option<Refusal> {
     if call.text("createTime").is_some() && call.number("createTime") != Some(meeting.create_time.0) {
-        return Some(Refusal::new("mismatchCreateTimeParam", "The createTime parameter submitted mismatches with the current meeting."));
+        return Some(Refusal::new(
+            "mismatchCreateTimeParam",
+            "The createTime parameter submitted mismatches with the current meeting.",
+        ));
     }
     let is_full = meeting.max_users > 0 && meeting.people() >= meeting.max_users;
-    is_full.then_some(Refusal::new("maxParticipantsReached", "The number of participants allowed for this meeting has been reached."))
+    is_full.then_some(Refusal::new(
+        "maxParticipantsReached",
+        "The number of participants allowed for this meeting has been reached.",
+    ))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,7 +167,8 @@ struct Joined {
 /// A waiting guest gets a session but is not present yet.
 fn admit(world: &mut World, index: usize, call: &Call, role: SimRole, status: GuestStatus) -> Joined {
     // One HTTP session of a browser holds the tokens of all its tabs.
-    let known = call.cookie.clone().filter(|cookie| world.sessions.values().any(|session| session.http_session == *cookie));
+    let known =
+        call.cookie.clone().filter(|cookie| world.sessions.values().any(|session| session.http_session == *cookie));
     let is_new_http_session = known.is_none();
     let http_session = known.unwrap_or_else(|| random_text(32).to_ascii_uppercase());
     let meeting = &mut world.meetings[index];
@@ -180,7 +200,10 @@ fn admit(world: &mut World, index: usize, call: &Call, role: SimRole, status: Gu
 /// `userdata-key` with exactly one hyphen (section 1.5).
 fn custom(call: &Call) -> Vec<(String, String)> {
     let named = call.parameters().iter().filter_map(|(name, value)| Some((name.strip_prefix("userdata-")?, value)));
-    named.filter(|(key, _)| !key.is_empty() && !key.contains('-')).map(|(key, value)| (key.to_owned(), value.clone())).collect()
+    named
+        .filter(|(key, _)| !key.is_empty() && !key.contains('-'))
+        .map(|(key, value)| (key.to_owned(), value.clone()))
+        .collect()
 }
 
 fn welcome(shared: &Shared, call: &Call, joined: &Joined, status: GuestStatus) -> Answer {
@@ -195,7 +218,10 @@ fn welcome(shared: &Shared, call: &Call, joined: &Joined, status: GuestStatus) -
     let answer = if call.is("redirect", "false") {
         let mut xml = Xml::response("SUCCESS");
         xml.leaf("messageKey", if waits_outside { "guestWait" } else { "successfullyJoined" });
-        xml.leaf("message", if waits_outside { "Guest waiting for approval to join meeting." } else { "You have joined successfully." });
+        xml.leaf(
+            "message",
+            if waits_outside { "Guest waiting for approval to join meeting." } else { "You have joined successfully." },
+        );
         xml.leaf("meeting_id", &joined.internal_meeting_id);
         xml.leaf("user_id", &joined.internal_user_id);
         xml.leaf("auth_token", random_text(12));

@@ -75,7 +75,8 @@ pub(super) fn put(shared: &Shared, call: &Call) -> Answer {
 /// `xx` or `xx-YY`.
 fn is_locale(lang: &str) -> bool {
     let mut parts = lang.split('-');
-    let is_language = parts.next().is_some_and(|part| part.len() == 2 && part.bytes().all(|it| it.is_ascii_lowercase()));
+    let is_language =
+        parts.next().is_some_and(|part| part.len() == 2 && part.bytes().all(|it| it.is_ascii_lowercase()));
     let is_region = parts.next().is_none_or(|part| part.len() == 2 && part.bytes().all(|it| it.is_ascii_uppercase()));
     is_language && is_region && parts.next().is_none()
 }
