@@ -11,11 +11,11 @@ use futures_util::future::join_all;
 
 use super::Caller;
 use super::forward::{Target, no_answer};
-use crate::bbb::{self, Rewrite};
+use crate::bbb::{self, Created, NewMeeting, Params, Rewrite};
 use crate::client::Body;
 use crate::config::{GetMeetings, IsRunning};
 use crate::error::ApiError;
-use crate::ids::MeetingKey;
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey};
 use crate::placement::{MeetingFragment, MeetingView};
 use crate::pool::Health;
 use crate::proxy::answer::Answer;
@@ -38,8 +38,8 @@ fn find(caller: &Caller<'_>, key: &MeetingKey) -> Found {
     }
     match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
         Some(breakout) => Found::Breakout(Target {
-            server: breakout.server,
-            bbb_id: crate::ids::BbbMeetingId::new(key.meeting.as_str()),
+            server: breakout.record,
+            bbb_id: breakout.bbb_id,
             meeting: key.meeting.clone(),
         }),
         None => Found::Nothing,
@@ -110,8 +110,10 @@ fn last_known(caller: &Caller<'_>, view: &MeetingView) -> Option<Answer> {
     if view.phase != Phase::Confirmed || view.ending {
         return None;
     }
-    let fragment = view.fragment.clone()?;
-    let body = Bytes::from(bbb::meeting_info(&fragment));
+    if view.fragment.is_empty() {
+        return None;
+    }
+    let body = Bytes::from(bbb::meeting_info(&view.fragment));
     let body = caller.for_tenant(body, &view.bbb_id, &view.key.meeting).ok()?;
     let age = view.polled_at.map(|polled| caller.now.since(polled));
     Some(Answer::xml(body).with(AGE_HEADER, age_of(age)))
@@ -146,6 +148,9 @@ async fn ask_all_servers(caller: &Caller<'_>) {
 }
 
 fn fragment_for_tenant(caller: &Caller<'_>, fragment: &MeetingFragment) -> Bytes {
+    if fragment.xml.is_empty() {
+        return unpolled(fragment);
+    }
     if caller.tenant.record.scope.is_none() {
         return fragment.xml.clone();
     }
@@ -155,6 +160,19 @@ fn fragment_for_tenant(caller: &Caller<'_>, fragment: &MeetingFragment) -> Bytes
     };
     // Fragments in the picture have been read once, so they can be read again.
     bbb::rewrite(&fragment.xml, &rules).map(Bytes::from).unwrap_or_default()
+}
+
+/// A meeting known from the store alone, after a start and before its server's first poll.
+fn unpolled(fragment: &MeetingFragment) -> Bytes {
+    let created = Created {
+        meeting_id: BbbMeetingId::new(fragment.meeting.as_str()),
+        internal_id: fragment.internal_id.clone().unwrap_or_else(|| InternalId::new("")),
+        create_time: fragment.create_time,
+        attendee_pw: fragment.attendee_pw.clone(),
+        moderator_pw: fragment.moderator_pw.clone(),
+        ..Created::default()
+    };
+    bbb::new_meeting_fragment(&NewMeeting::from_create(&created, &Params::default())).into()
 }
 
 /// Only the servers know who is in a session: all are asked, and those that answer are merged.
