@@ -109,7 +109,9 @@ impl Placer {
                 info!(server = server.name.as_str(), meeting = key.meeting.as_str(); "unknown meeting taken over");
                 self.ledger.put(placement, now);
             }
-            Ok(Claim::Taken(theirs)) => self.ledger.put(theirs, now),
+            Ok(Claim::Taken(theirs)) => {
+                self.ledger.put(theirs, now);
+            }
             Err(error) => warn!(server = server.name.as_str(), error:% = error; "unknown meeting not taken over"),
         }
     }

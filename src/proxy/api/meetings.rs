@@ -110,10 +110,8 @@ fn last_known(caller: &Caller<'_>, view: &MeetingView) -> Option<Answer> {
     if view.phase != Phase::Confirmed || view.ending {
         return None;
     }
-    if view.fragment.is_empty() {
-        return None;
-    }
-    let body = Bytes::from(bbb::meeting_info(&view.fragment));
+    let fragment = caller.shared.placer.ledger.fragment(&view.key).filter(|fragment| !fragment.is_empty())?;
+    let body = Bytes::from(bbb::meeting_info(&fragment));
     let body = caller.for_tenant(body, &view.bbb_id, &view.key.meeting).ok()?;
     let age = view.polled_at.map(|polled| caller.now.since(polled));
     Some(Answer::xml(body).with(AGE_HEADER, age_of(age)))
@@ -124,7 +122,7 @@ pub async fn get_meetings(caller: &Caller<'_>) -> Result<Answer, ApiError> {
         ask_all_servers(caller).await;
     }
     let placer = &caller.shared.placer;
-    let picture = placer.ledger.meetings_of(caller.tenant.id(), placer.clock.now());
+    let picture = placer.ledger.meetings_of(caller.tenant.id());
     let age = picture.oldest_poll.map(|polled| placer.clock.now().since(polled));
     let fragments = picture.fragments.iter().map(|fragment| fragment_for_tenant(caller, fragment));
     let body = bbb::meetings(fragments);
@@ -135,7 +133,7 @@ pub async fn get_meetings(caller: &Caller<'_>) -> Result<Answer, ApiError> {
 /// its part of the picture as it was.
 async fn ask_all_servers(caller: &Caller<'_>) {
     let placer = &caller.shared.placer;
-    let servers = placer.ledger.servers(caller.now);
+    let servers = placer.ledger.servers();
     let limit = caller.left().min(caller.config.health.timeout);
     let polls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
         let sent = placer.clock.now();
@@ -170,7 +168,16 @@ fn unpolled(fragment: &MeetingFragment) -> Bytes {
         create_time: fragment.create_time,
         attendee_pw: fragment.attendee_pw.clone(),
         moderator_pw: fragment.moderator_pw.clone(),
-        ..Created::default()
+        parent: None,
+        voice_bridge: String::new(),
+        dial_number: String::new(),
+        create_date: String::new(),
+        has_user_joined: false,
+        duration: 0,
+        forcibly_ended: false,
+        duplicate: false,
+        message_key: String::new(),
+        message: String::new(),
     };
     bbb::new_meeting_fragment(&NewMeeting::from_create(&created, &Params::default())).into()
 }
@@ -178,7 +185,7 @@ fn unpolled(fragment: &MeetingFragment) -> Bytes {
 /// Only the servers know who is in a session: all are asked, and those that answer are merged.
 pub async fn get_sessions(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let placer = &caller.shared.placer;
-    let servers = placer.ledger.servers(caller.now);
+    let servers = placer.ledger.servers();
     let limit = caller.left().min(caller.config.health.timeout);
     let calls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
         let call = placer.client.call(&view.record, "getSessions", "", Body::None, limit).await;
