@@ -114,7 +114,7 @@ impl State {
         let worst = capacity.utilisation(sums.pessimistic_cost(self.tuned.z_admit), load);
         let score = match load.profile {
             Profile::Balanced => utilisation + capacity.join_pressure(sums.expected_people(), load),
-            Profile::People => (sums.people as f64 + sums.expected_people()) / capacity.reference_cores(),
+            Profile::People => sums.people_in_the_end() / capacity.reference_cores(),
             Profile::Legacy => sums.legacy as f64 / entry.record.weight,
         };
         Scored { id, entry, utilisation, worst, score }
@@ -176,7 +176,7 @@ fn bar(id: ServerId, entry: &ServerEntry, wish: &Wish, share: &Sums) -> Option<B
     if record.max_meetings.is_some_and(|max| sums.meetings >= i64::from(max)) {
         return Some(Bar::Cap("max_meetings reached"));
     }
-    let people = sums.people as f64 + (sums.mean_ghosts + share.mean_ghosts.min(1000)) as f64 / 1000.0;
+    let people = (sums.people + sums.pending) as f64 + (sums.mean_ghosts + share.mean_ghosts.min(1000)) as f64 / 1000.0;
     if record.max_people.is_some_and(|max| people > f64::from(max)) {
         return Some(Bar::Cap("max_people reached"));
     }

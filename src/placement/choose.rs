@@ -13,7 +13,7 @@ use crate::store::{Phase, Placement};
 
 impl Ledger {
     /// Chooses a server for a new meeting and reserves its expected load there, or reserves nothing. The create counts
-    /// as running until `confirm`, `cancel` or `release`.
+    /// as running until `confirm`, `cancel` or `release`, at most for the claim timeout.
     pub fn choose(&self, wish: &Wish, now: Millis) -> Result<Choice, Refusal> {
         let mut state = self.state.lock();
         if state.meetings.contains_key(&wish.key) {
@@ -43,8 +43,6 @@ impl Ledger {
                     choice.reason = if before.phase == Phase::Confirmed { "failover" } else { "retry" };
                     choice.why.reason = choice.reason.into();
                 }
-                let creating = before.creating;
-                state.change(&wish.key, now, |entry| entry.creating = creating.max(1));
                 Ok(choice)
             }
             Err(refusal) => {
@@ -56,10 +54,11 @@ impl Ledger {
 
     /// Another create for a meeting that has its server already is about to be sent there: until `confirm`, `cancel` or
     /// `release`, no poll ends the meeting. `false` if there is no such meeting on that server.
-    pub fn hold(&self, key: &MeetingKey, server: ServerId) -> bool {
+    pub fn hold(&self, key: &MeetingKey, server: ServerId, now: Millis) -> bool {
         let mut state = self.state.lock();
         let Some(entry) = state.meetings.get_mut(key).filter(|entry| entry.server == server) else { return false };
         entry.creating += 1;
+        entry.creating_since = now;
         true
     }
 

@@ -87,7 +87,9 @@ pub(super) struct MeetingEntry {
     pub confirmed_at: Option<Millis>,
     /// Creates under way in this process.
     pub creating: u32,
-    /// When `end` was sent.
+    /// When the last of them began.
+    pub creating_since: Millis,
+    /// When `end` was sent, or the server first said that the meeting is over.
     pub ending: Option<Millis>,
     /// Read back after a start: nobody knows when its first person came.
     pub is_restored: bool,
@@ -126,6 +128,7 @@ impl MeetingEntry {
             claimed_at: now,
             confirmed_at: None,
             creating: 1,
+            creating_since: now,
             ending: None,
             is_restored: false,
             size_hint: wish.size_hint.filter(|hint| *hint > 0).map(|hint| hint.min(MOST_PEOPLE)),
@@ -189,6 +192,11 @@ impl MeetingEntry {
         self.xml = Bytes::new();
     }
 
+    /// True while a create runs here. One that was broken off without a word is believed for the claim's time only.
+    pub fn is_creating(&self, tuned: &Tuned, at: Millis) -> bool {
+        self.creating > 0 && at <= self.creating_since + tuned.claim_timeout
+    }
+
     /// People there and on their way.
     pub fn people(&self) -> u32 {
         self.figures.media.people + self.pending.len() as u32
@@ -240,8 +248,7 @@ impl MeetingEntry {
     pub fn make_forecast(&mut self, tuned: &Tuned, now: Millis) {
         let is_ending = self.ending.is_some();
         self.taken = 0;
-        self.forecast =
-            if is_ending { Forecast::default() } else { self.room().forecast(&tuned.load.reserve, now) };
+        self.forecast = if is_ending { Forecast::default() } else { self.room().forecast(&tuned.load.reserve, now) };
     }
 
     /// True while its contribution changes with time alone.
@@ -272,6 +279,7 @@ impl MeetingEntry {
             meetings: 1,
             breakouts: self.breakouts.len() as i64,
             own_people: i64::from(self.people()),
+            pending: self.pending.len() as i64,
             cpu: milli(on_their_way.cpu),
             net: milli(on_their_way.net),
             ghosts: milli(ghosts),

@@ -53,12 +53,7 @@ impl Ledger {
 
     /// Where to send somebody who wants to join, counted at once. The limit of people is checked under the same lock,
     /// so that a rush cannot slip past it.
-    pub fn admit_join(
-        &self,
-        key: &MeetingKey,
-        limits: &TenantLimits,
-        now: Millis,
-    ) -> Result<JoinTicket, JoinRefusal> {
+    pub fn admit_join(&self, key: &MeetingKey, limits: &TenantLimits, now: Millis) -> Result<JoinTicket, JoinRefusal> {
         let mut state = self.state.lock();
         let entry = state.meetings.get(key).ok_or(JoinRefusal::Unknown)?;
         let server = state.servers.get(&entry.server).ok_or(JoinRefusal::Unknown)?;

@@ -18,6 +18,9 @@ mod table;
 mod view;
 mod wish;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use std::time::Duration;
 

@@ -92,9 +92,10 @@ impl State {
         let is_another = entry.internal_id.as_ref().is_some_and(|known| *known != meeting.internal_id);
         // Under a running create the answer of that create decides which meeting this is; one that is over proves
         // nothing; and a list older than our confirmation shows its predecessor.
-        let is_ours_to_judge = entry.creating == 0 && !meeting.forcibly_ended;
+        let is_ours_to_judge = !entry.is_creating(&tuned, moment.sent) && !meeting.forcibly_ended;
         let is_older = entry.confirmed_at.is_some_and(|confirmed| moment.sent <= confirmed);
-        if is_another && (!is_ours_to_judge || is_older) {
+        let is_known = entry.internal_id.as_ref() == Some(&meeting.internal_id);
+        if !is_known && (!is_ours_to_judge || is_older) {
             return;
         }
         if is_another && let Some(before) = entry.internal_id.clone() {
@@ -109,7 +110,7 @@ impl State {
             if is_another || (entry.phase == Phase::Claimed && is_ours_to_judge) {
                 entry.prove(&meeting, moment);
             }
-            entry.note_end_without_effect(&meeting, &tuned, moment);
+            entry.note_end_seen(&meeting, &tuned, moment);
             entry.running = meeting.running;
             entry.note_figures(Figures::of(&meeting), moment.sent);
             entry.xml = meeting.xml;
@@ -206,16 +207,18 @@ impl MeetingEntry {
     }
 
     /// BBB ends meetings in its own time; one that is still there after the grace was not ended.
-    fn note_end_without_effect(&mut self, meeting: &bbb::Meeting, tuned: &Tuned, moment: Moment) {
+    fn note_end_seen(&mut self, meeting: &bbb::Meeting, tuned: &Tuned, moment: Moment) {
         let had_time = |ending: Millis| moment.sent > ending + tuned.ended_grace;
-        if !meeting.forcibly_ended && self.ending.is_some_and(had_time) {
+        if meeting.forcibly_ended {
+            self.ending = self.ending.or(Some(moment.sent));
+        } else if self.ending.is_some_and(had_time) {
             self.ending = None;
         }
     }
 
     /// True if a list that lacks it was asked for late enough to prove that it is over.
     fn is_over(&self, tuned: &Tuned, moment: Moment) -> bool {
-        if self.creating > 0 {
+        if self.is_creating(tuned, moment.sent) {
             return false;
         }
         match (self.phase, self.confirmed_at) {

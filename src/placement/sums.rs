@@ -41,6 +41,8 @@ sums! {
     people,
     /// People of a tenant's own meetings, those on their way included; people in breakouts are in the parent too.
     own_people,
+    /// Those on their way.
+    pending,
     voice,
     listeners,
     videos,
@@ -81,10 +83,7 @@ impl Sums {
 
     /// What choosing looks at: people there, and those still to come at the placement quantile.
     pub fn expected_cost(&self) -> Cost {
-        Cost {
-            cpu: (self.cpu + self.ghost_cpu) as f64 / 1000.0,
-            net: (self.net + self.ghost_net) as f64 / 1000.0,
-        }
+        Cost { cpu: (self.cpu + self.ghost_cpu) as f64 / 1000.0, net: (self.net + self.ghost_net) as f64 / 1000.0 }
     }
 
     /// What must fit for admission: `z` deviations above the mean of the whole server, on which rooms even out.
@@ -98,6 +97,11 @@ impl Sums {
     /// People still to come at the placement quantile.
     pub fn expected_people(&self) -> f64 {
         self.ghosts as f64 / 1000.0
+    }
+
+    /// People there, on their way and still to come.
+    pub fn people_in_the_end(&self) -> f64 {
+        (self.people + self.pending) as f64 + self.expected_people()
     }
 
     pub fn utilisation(&self, capacity: &Capacity, settings: &LoadSettings) -> f64 {

@@ -59,7 +59,7 @@ pub struct MeetingView {
     pub running: bool,
     /// When that poll was sent.
     pub polled_at: Option<Millis>,
-    /// `end` has been sent and no poll has shown the effect yet.
+    /// `end` has been sent, or the server says that the meeting is over, and it is still listed.
     pub ending: bool,
     /// A create runs in this process.
     pub creating: bool,

@@ -88,13 +88,23 @@ pub enum Refusal {
     /// The meeting has a server already.
     Exists,
     /// No server is usable for it.
-    NoServer { why: Why },
+    NoServer {
+        why: Why,
+    },
     /// None of the required tag; the text is the list as wished, without `!`.
-    NoTaggedServer { tag: String },
+    NoTaggedServer {
+        tag: String,
+    },
     /// All that are usable are full, by their own caps or by prediction.
-    Full { why: Why },
-    TenantMeetings { limit: u32 },
-    TenantPeople { limit: u32 },
+    Full {
+        why: Why,
+    },
+    TenantMeetings {
+        limit: u32,
+    },
+    TenantPeople {
+        limit: u32,
+    },
 }
 
 /// The explanation of a choice, kept as JSON with the placement. Lists are cut to the first few; `omitted` counts the rest.
