@@ -81,7 +81,8 @@ pub trait Store: Send + Sync {
     /// Binds a meeting id, if nobody did: the one place where two processes meet. Refused if the server is gone.
     async fn claim(&self, placement: Placement) -> Result<Claim, StoreError>;
     /// Fills in what the server answered; `false` if the placement no longer points to `server`.
-    async fn confirm(&self, key: &MeetingKey, server: ServerId, confirmation: Confirmation) -> Result<bool, StoreError>;
+    async fn confirm(&self, key: &MeetingKey, server: ServerId, confirmation: Confirmation)
+    -> Result<bool, StoreError>;
     /// Points a placement from `from` to `to` (phase `Claimed` again) and notes what may be left on `from`, in one
     /// transaction; `false` if it no longer points to `from`.
     async fn move_placement(
@@ -114,4 +115,3 @@ pub trait Store: Send + Sync {
     /// A consistent copy into a new file, while running.
     async fn backup(&self, file: &std::path::Path) -> Result<(), StoreError>;
 }
-

@@ -48,7 +48,10 @@ impl fmt::Display for ServerState {
 impl FromStr for ServerState {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| format!("unknown server state `{text}`"))
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| format!("unknown server state `{text}`"))
     }
 }
 
