@@ -1,10 +1,40 @@
-//! (being written)
-use serde::{Deserialize, Serialize};
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    Sha1,
-    Sha256,
-    Sha384,
-    Sha512,
-}
+//! The BBB protocol as pure functions on bytes: no socket, no clock, no store.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `call`, `params`, `checksum` | what a caller asks: the call's name, its ordered parameters, its signature |
+//! | `xml`, `read`, `repair`, `meeting`, `version`, `recording` | what a BBB server answers, bounded and typed |
+//! | `rewrite`, `answer`, `join_error` | what we answer |
+//! | `recording_filter`, `tag` | the two small languages callers may write: recording filters, Scalelite's server tags |
+//!
+//! Everything keeps the sender's bytes where it can: queries are re-signed, not re-encoded, and XML fragments are
+//! cut out, not printed anew.
+
+pub mod answer;
+pub mod call;
+pub mod checksum;
+pub mod join_error;
+pub mod meeting;
+pub mod params;
+pub mod read;
+pub mod recording;
+pub mod recording_filter;
+mod repair;
+pub mod rewrite;
+pub mod tag;
+pub mod version;
+pub mod xml;
+
+pub use answer::{NewMeeting, Pagination};
+pub use call::{Call, Method, RemovedCall, SessionCall};
+pub use checksum::{Algorithm, Stripped, sign, strip_checksum, verify};
+pub use join_error::error_redirect;
+pub use meeting::{Created, Meeting, MeetingList, Session};
+pub use params::{Params, TooManyParams, first_value};
+pub use read::{Reply, read_created, read_meeting_info, read_meetings, read_reply, read_running, read_sessions};
+pub use recording::{Recording, merge, page, read_recordings};
+pub use recording_filter::{Page, RecordingFilter};
+pub use rewrite::{Rewrite, rewrite};
+pub use tag::{Tag, TagWish};
+pub use version::{Generation, Version, read_version};
+pub use xml::BadAnswer;
