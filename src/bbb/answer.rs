@@ -5,8 +5,9 @@
 
 use serde::Serialize;
 
-use crate::bbb::meeting::{Created, Meeting, NO_PARENT};
-use crate::bbb::xml::{Writer, is_name};
+use crate::bbb::fields::NO_PARENT;
+use crate::bbb::meeting::{Created, Meeting};
+use crate::bbb::xml_write::Writer;
 
 /// The `pagination` block of getRecordings (section 3.8). Counts recordings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,18 +16,6 @@ pub struct Pagination {
     pub limit: usize,
     /// Recordings before the page was cut out.
     pub total: usize,
-}
-
-/// A meeting that create has confirmed but no poll has shown yet.
-#[derive(Clone, Copy, Debug)]
-pub struct NewMeeting<'a> {
-    pub created: &'a Created,
-    pub name: &'a str,
-    /// 0 = unlimited.
-    pub max_users: u32,
-    pub recording: bool,
-    pub metadata: &'a [(String, String)],
-    pub is_breakout: bool,
 }
 
 /// A refusal (form 1).
@@ -151,45 +140,8 @@ pub fn created_from_meeting(meeting: &Meeting) -> Vec<u8> {
     created(&Created::from(meeting))
 }
 
-/// The `<meeting>` element that getMeetings would show right after create (section 3.5).
-pub fn new_meeting_fragment(meeting: &NewMeeting<'_>) -> Vec<u8> {
-    let created = meeting.created;
-    let mut xml = Writer::default();
-    xml.open("meeting");
-    xml.text("meetingName", meeting.name);
-    xml.text("meetingID", created.meeting_id.as_str());
-    xml.text("internalMeetingID", created.internal_id.as_str());
-    xml.plain("createTime", created.create_time);
-    xml.text("createDate", &created.create_date);
-    xml.text("voiceBridge", &created.voice_bridge);
-    xml.text("dialNumber", &created.dial_number);
-    passwords(&mut xml, created);
-    xml.plain("running", false);
-    xml.plain("duration", created.duration);
-    xml.plain("hasUserJoined", created.has_user_joined);
-    xml.plain("recording", meeting.recording);
-    xml.plain("hasBeenForciblyEnded", created.forcibly_ended);
-    for name in ["startTime", "endTime", "participantCount", "listenerCount", "voiceParticipantCount", "videoCount"] {
-        xml.plain(name, 0);
-    }
-    xml.plain("maxUsers", meeting.max_users);
-    xml.plain("moderatorCount", 0);
-    xml.open("attendees").close("attendees");
-    xml.open("metadata");
-    for (name, value) in meeting.metadata.iter().filter(|(name, _)| is_name(name)) {
-        xml.text(name, value);
-    }
-    xml.close("metadata");
-    xml.plain("isBreakout", meeting.is_breakout);
-    if let Some(parent) = created.parent.as_ref().filter(|_| meeting.is_breakout) {
-        xml.text("parentMeetingID", parent.as_str());
-    }
-    xml.close("meeting");
-    xml.finish()
-}
-
 /// BBB leaves blank passwords out.
-fn passwords(xml: &mut Writer, created: &Created) {
+pub(crate) fn passwords(xml: &mut Writer, created: &Created) {
     for (name, password) in [("attendeePW", &created.attendee_pw), ("moderatorPW", &created.moderator_pw)] {
         if let Some(password) = password {
             xml.text(name, password.reveal());
@@ -243,6 +195,8 @@ fn json(response: &impl Serialize) -> Vec<u8> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::bbb::new_meeting::{NewMeeting, new_meeting_fragment};
+    use crate::bbb::params::Params;
     use crate::bbb::read::{read_created, read_meeting_info, read_meetings, read_reply, read_running, read_sessions};
     use crate::bbb::recording::read_recordings;
     use crate::bbb::version::{Generation, read_version};
@@ -356,39 +310,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_meeting_looks_like_bbbs() {
-        let metadata = [("course".to_owned(), "bio & co".to_owned()), ("1 bad".to_owned(), "x".to_owned())];
-        let created = Created { parent: Some(InternalId::new("f00-1")), ..fresh() };
-        let new = NewMeeting {
-            created: &created,
-            name: "Übung <1>",
-            max_users: 1500,
-            recording: true,
-            metadata: &metadata,
-            is_breakout: true,
-        };
-        let list = read_meetings(&meetings([new_meeting_fragment(&new)].iter())).unwrap();
-        let meeting = &list.meetings[0];
-        assert_eq!((list.unreadable, list.repaired), (0, 0));
-        assert_eq!(meeting.name, "Übung <1>");
-        assert_eq!((meeting.max_users, meeting.participants, meeting.running), (1500, 0, false));
-        assert!(meeting.recording && meeting.is_breakout);
-        assert_eq!(meeting.parent, created.parent);
-        assert_eq!(meeting.metadata, [("course".to_owned(), "bio & co".to_owned())]);
-        assert_eq!(Created::from(meeting), created);
-    }
-
-    #[test]
     fn a_lost_create_answer_is_rebuilt() {
-        let new = NewMeeting {
-            created: &fresh(),
-            name: "n",
-            max_users: 0,
-            recording: false,
-            metadata: &[],
-            is_breakout: false,
-        };
-        let fragment = text(new_meeting_fragment(&new));
+        let fragment = text(new_meeting_fragment(&NewMeeting::from_create(&fresh(), &Params::default())));
         let children = fragment.strip_prefix("<meeting>").unwrap().strip_suffix("</meeting>").unwrap();
         let answer = format!("<response><returncode>SUCCESS</returncode>{children}</response>");
         let meeting = read_meeting_info(answer.as_bytes()).unwrap().unwrap();

@@ -94,8 +94,8 @@ impl FromStr for Algorithm {
     }
 }
 
-/// A query without its checksum.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A query without its checksum. No `Debug`: neither part belongs into a log.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stripped<'a> {
     /// Value of the first `checksum` parameter, form-decoded; `None` when there is no such parameter.
     pub checksum: Option<Cow<'a, [u8]>>,
@@ -106,20 +106,16 @@ pub struct Stripped<'a> {
 /// Takes the checksum out of a raw query as bbb-web does (section 2.3): every occurrence of `&checksum=v`, then of
 /// `checksum=v&`, then of `checksum=v`, where `v` is the value of the first `checksum` parameter.
 pub fn strip_checksum(query: &[u8]) -> Stripped<'_> {
-    let Some(checksum) = first_checksum(query) else {
+    let Some(pair) = query.split(|&byte| byte == b'&').find(|pair| *decode(split_pair(pair).0) == *b"checksum") else {
         return Stripped { checksum: None, rest: Cow::Borrowed(query) };
     };
-    let needle = [b"checksum=", checksum.as_ref()].concat();
-    let rest = cut_all(query, &needle);
+    let checksum = decode(split_pair(pair).1);
+    let rest = match checksum {
+        // The usual case: the pair itself is what BBB looks for.
+        Cow::Borrowed(_) if pair.starts_with(b"checksum=") => cut_all(query, pair),
+        _ => cut_all(query, &[b"checksum=", checksum.as_ref()].concat()),
+    };
     Stripped { checksum: Some(checksum), rest }
-}
-
-fn first_checksum(query: &[u8]) -> Option<Cow<'_, [u8]>> {
-    query
-        .split(|&byte| byte == b'&')
-        .map(split_pair)
-        .find(|(name, _)| *decode(name) == *b"checksum")
-        .map(|(_, v)| decode(v))
 }
 
 fn cut_all<'a>(query: &'a [u8], needle: &[u8]) -> Cow<'a, [u8]> {
@@ -194,13 +190,10 @@ pub fn internal_prefix(meeting_id: &str) -> String {
 /// What BBB 2.4 to 2.6.17 and 2.7.0 to 2.7.7 sign for a form POST without a query (era B, section 2.4): all parameters
 /// but the checksum, sorted by name in Java's string order, names as they are, values form-encoded.
 pub fn form_signature_base(params: &Params) -> Vec<u8> {
-    let mut pairs: Vec<(&str, &str)> = Vec::new();
-    for (name, value) in params.iter_untrimmed() {
-        if !pairs.iter().any(|(known, _)| *known == name) {
-            pairs.push((name, value));
-        }
-    }
+    let mut pairs: Vec<(&str, &str)> = params.iter_untrimmed().collect();
+    // Stable, so that the first of several stays in front.
     pairs.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    pairs.dedup_by_key(|(name, _)| *name);
     let mut base = Vec::new();
     for (name, value) in pairs {
         if !base.is_empty() {
@@ -407,6 +400,8 @@ mod tests {
         let params = Params::parse(b"b=%7E*-._+x&a=%C3%BC&a=second&configXML=%3Cconfig%2F%3E&e=", 10).unwrap();
         let base = String::from_utf8(form_signature_base(&params)).unwrap();
         assert_eq!(base, "a=%C3%BC&b=%7E*-._+x&configXML=%3Cconfig%2F%3E&e=");
+        let params = Params::parse("\u{ff5e}=2&\u{10000}=1".as_bytes(), 10).unwrap();
+        assert_eq!(form_signature_base(&params), "\u{10000}=1&\u{ff5e}=2".as_bytes(), "order of UTF-16 units");
     }
 
     #[test]

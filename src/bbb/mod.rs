@@ -3,8 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `call`, `params`, `checksum` | what a caller asks: the call's name, its ordered parameters, its signature |
-//! | `xml`, `read`, `repair`, `meeting`, `version`, `recording` | what a BBB server answers, bounded and typed |
-//! | `rewrite`, `answer`, `join_error` | what we answer |
+//! | `xml`, `fields`, `read`, `repair`, `meeting`, `version`, `recording` | what a BBB server answers, bounded and typed |
+//! | `xml_write`, `rewrite`, `answer`, `new_meeting`, `join_error` | what we answer |
 //! | `recording_filter`, `tag` | the two small languages callers may write: recording filters, Scalelite's server tags |
 //!
 //! Everything keeps the sender's bytes where it can: queries are re-signed, not re-encoded, and XML fragments are
@@ -13,8 +13,10 @@
 pub mod answer;
 pub mod call;
 pub mod checksum;
+mod fields;
 pub mod join_error;
 pub mod meeting;
+pub mod new_meeting;
 pub mod params;
 pub mod read;
 pub mod recording;
@@ -24,16 +26,21 @@ pub mod rewrite;
 pub mod tag;
 pub mod version;
 pub mod xml;
+mod xml_write;
 
-pub use answer::{NewMeeting, Pagination};
+pub use answer::{
+    Pagination, created, created_from_meeting, deleted, failed, failed_json, meetings, published, recordings, running,
+    sessions, success_message, updated, version_json, version_xml,
+};
 pub use call::{Call, Method, RemovedCall, SessionCall};
-pub use checksum::{Algorithm, Stripped, sign, strip_checksum, verify};
+pub use checksum::{Algorithm, Stripped, form_signature_base, internal_prefix, sign, strip_checksum, verify};
 pub use join_error::error_redirect;
 pub use meeting::{Created, Meeting, MeetingList, Session};
+pub use new_meeting::{NewMeeting, meta_key, new_meeting_fragment};
 pub use params::{Params, TooManyParams, first_value};
 pub use read::{Reply, read_created, read_meeting_info, read_meetings, read_reply, read_running, read_sessions};
 pub use recording::{Recording, merge, page, read_recordings};
-pub use recording_filter::{Page, RecordingFilter};
+pub use recording_filter::{Page, RecordingFilter, id_list};
 pub use rewrite::{Rewrite, rewrite};
 pub use tag::{Tag, TagWish};
 pub use version::{Generation, Version, read_version};

@@ -5,9 +5,11 @@
 
 use bytes::Bytes;
 
-use crate::bbb::meeting::{Created, Fields, Meeting, MeetingList, Session};
+use crate::bbb::fields::Fields;
+use crate::bbb::meeting::{Created, Meeting, MeetingList, Session};
 use crate::bbb::repair;
-use crate::bbb::xml::{BadAnswer, Document, Element, Writer, text_of};
+use crate::bbb::xml::{BadAnswer, Document, Element, text_of};
+use crate::bbb::xml_write::Writer;
 
 /// The part that all answers share. For list-form errors (section 3.1, form 2) key and message of the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,23 +30,23 @@ pub fn read_reply(body: &[u8]) -> Result<Reply, BadAnswer> {
 /// they never cost the others.
 pub fn read_meetings(body: &[u8]) -> Result<MeetingList, BadAnswer> {
     let source = text_of(body)?;
-    let whole = Document::parse(&source);
-    let mut list = MeetingList::default();
-    match whole {
+    let error = match Document::parse(&source) {
         Ok(document) if !document.has_prefix => {
+            let mut list = MeetingList::default();
             for element in list_of(&document, "meetings", "meeting")? {
                 let xml = Bytes::copy_from_slice(document.raw(element).as_bytes());
                 list.add(Meeting::from_element(&document, element, xml));
             }
-            Ok(list)
+            return Ok(list);
         }
-        Err(error) if error != BadAnswer::NotXml => Err(error),
-        _ => read_broken_meetings(&source),
-    }
+        Ok(_) => BadAnswer::NotXml,
+        Err(error) => error,
+    };
+    let pieces = repair::take_apart(&source).ok_or(error)?;
+    read_pieces(pieces)
 }
 
-fn read_broken_meetings(source: &str) -> Result<MeetingList, BadAnswer> {
-    let pieces = repair::take_apart(source).ok_or(BadAnswer::NotXml)?;
+fn read_pieces(pieces: repair::Pieces) -> Result<MeetingList, BadAnswer> {
     let frame = Document::parse(&pieces.frame)?;
     list_of(&frame, "meetings", "meeting")?;
     let mut list = MeetingList::default();
@@ -72,17 +74,12 @@ impl MeetingList {
 /// Reads a getMeetingInfo answer; `None` if the server does not know the meeting (`notFound`).
 pub fn read_meeting_info(body: &[u8]) -> Result<Option<Meeting>, BadAnswer> {
     let source = text_of(body)?;
-    let whole = Document::parse(&source);
-    if let Err(error) = &whole
-        && *error != BadAnswer::NotXml
-    {
-        return Err(error.clone());
-    }
     let repaired;
-    let document = match whole {
+    let document = match Document::parse(&source) {
         Ok(document) if !document.has_prefix => document,
-        _ => {
-            repaired = repair::well_formed(&source).ok_or(BadAnswer::NotXml)?;
+        broken => {
+            let error = broken.err().unwrap_or(BadAnswer::NotXml);
+            repaired = repair::well_formed(&source).ok_or(error)?;
             Document::parse(&repaired)?
         }
     };
@@ -147,7 +144,7 @@ pub(crate) fn list_of(document: &Document<'_>, list: &'static str, entry: &str) 
     let reply = succeeded(document)?;
     match document.child(document.root(), list) {
         Some(list) => Ok(document.children(list).filter(|&child| document.name(child) == entry).collect()),
-        None if reply.key.starts_with("no") => Ok(Vec::new()),
+        None if matches!(&*reply.key, "noMeetings" | "noSessions" | "noRecordings") => Ok(Vec::new()),
         None => Err(BadAnswer::Missing(list)),
     }
 }
@@ -268,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn no_name_of_a_participants_making_hides_a_server() {
+        let deep = "a>".to_owned() + &"<a>".repeat(40);
+        for name in
+            ["a:b>", "!DOCTYPE x>", "!--", "![CDATA[", "?xml >", "meeting></meeting><meeting>", "&x;", deep.as_str()]
+        {
+            let broken = RUNNING.replace("<bbb_x>1</bbb_x>", &format!("<{name}1</{name}"));
+            let list = read_meetings(meetings(&format!("{BREAKOUT}{broken}{BREAKOUT}")).as_bytes()).unwrap();
+            let running: Vec<&Meeting> = list.meetings.iter().filter(|meeting| !meeting.is_breakout).collect();
+            assert_eq!((list.meetings.len(), list.unreadable, list.repaired), (3, 0, 1), "{name}");
+            assert_eq!((running.len(), running[0].participants), (1, 1234), "{name}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_counted() {
         let hopeless = "<meeting><meetingID>x</meeting>";
         let list = read_meetings(meetings(&format!("{hopeless}{BREAKOUT}<meeting/>")).as_bytes()).unwrap();
@@ -300,7 +311,7 @@ mod tests {
         let body = answer(&format!("{children}<messageKey></messageKey><message></message>"));
         let meeting = read_meeting_info(body.as_bytes()).unwrap().unwrap();
         let again = read_meetings(meetings(std::str::from_utf8(&meeting.xml).unwrap()).as_bytes()).unwrap();
-        assert_eq!(again.meetings, [meeting.clone()]);
+        assert_eq!(again.meetings[0], meeting);
         assert_eq!(meeting.participants, 1234);
         assert!(
             meeting.xml.starts_with(b"<meeting><meetingName>") && meeting.xml.ends_with(b"</breakoutRooms></meeting>")

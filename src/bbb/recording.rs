@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::bbb::meeting::Fields;
+use crate::bbb::fields::Fields;
 use crate::bbb::read::list_of;
 use crate::bbb::xml::{BadAnswer, Document, Element, text_of};
 use crate::ids::{BbbMeetingId, InternalId};

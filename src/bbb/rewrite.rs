@@ -4,7 +4,8 @@
 //! Their answers are rewritten here: the text of `<meetingID>`, the recording's `<metadata><meetingId>`, and our hidden
 //! metadata dropped. Every other byte stays as the server wrote it. What people typed (`customdata`) is not touched.
 
-use crate::bbb::xml::{BadAnswer, Document, Element, escape, text_of};
+use crate::bbb::xml::{BadAnswer, Document, Element, text_of};
+use crate::bbb::xml_write::escape;
 
 /// What to change.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,8 @@ fn is_metadata(document: &Document<'_>, element: Element) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const RULES: Rewrite<'_> = Rewrite { meeting_id: Some(("t1-a&b", "a&b")), hide_meta_prefix: "usher-" };
@@ -118,5 +121,17 @@ mod tests {
     fn refuses_ill_formed_text() {
         assert_eq!(rewrite(b"<meeting>", &RULES), Err(BadAnswer::NotXml));
         assert_eq!(rewrite(b"\xff", &RULES), Err(BadAnswer::Encoding));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn what_comes_out_is_well_formed(xml in "<meeting>(<metadata>|</metadata>|<meetingID>|</meetingID>|<usher-a>|</usher-a>|<b/>|t1-a&amp;b|x){0,10}</meeting>") {
+            if let Ok(out) = rewrite(xml.as_bytes(), &RULES) {
+                let again = rewrite(&out, &RULES).unwrap();
+                prop_assert_eq!(out, again);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::bbb::meeting::Fields;
+use crate::bbb::fields::Fields;
 use crate::bbb::read::succeeded;
 use crate::bbb::xml::{BadAnswer, Document, text_of};
 
