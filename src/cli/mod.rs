@@ -17,6 +17,7 @@ mod apply;
 mod backup;
 mod check;
 mod context;
+mod demo;
 mod meeting;
 mod name;
 mod outcome;
@@ -107,18 +108,19 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }
     };
-    match carry_out(cli.command, cli.config) {
+    match carry_out(cli.command, cli.config, cli.json) {
         Ok(report) => output::print(&report, cli.json),
         Err(error) => output::print_error(&error),
     }
 }
 
-fn carry_out(command: Command, asked_config: Option<PathBuf>) -> Result<Report, CliError> {
+fn carry_out(command: Command, asked_config: Option<PathBuf>, json: bool) -> Result<Report, CliError> {
     let file = config_file(asked_config);
     match command {
         Command::Completions { shell } => Ok(completions(shell)),
         Command::Check { online } => in_runtime(check::run(file, online)),
-        Command::Serve { .. } | Command::Demo => Err(CliError::Failed("not glued yet".into())),
+        Command::Serve { upgrade } => serve(load(file.as_deref())?, file, upgrade),
+        Command::Demo => demo::run(json),
         Command::Restore(args) => in_runtime(backup::restore(load(file.as_deref())?, args)),
         command => {
             let config = load(file.as_deref())?;
@@ -136,6 +138,12 @@ async fn on_store(context: &Context, command: Command) -> Result<Report, CliErro
         Command::Backup(args) => backup::backup(context, args).await,
         _ => status::run(context).await,
     }
+}
+
+/// Returns when the server has stopped.
+fn serve(config: Config, file: Option<PathBuf>, upgrade: bool) -> Result<Report, CliError> {
+    crate::serve::run(config, file, upgrade).map_err(|error| CliError::Failed(error.to_string()))?;
+    Ok(Report::new("", json!({ "stopped": true })))
 }
 
 /// The checked configuration, or one sentence; `usher check` prints all problems.

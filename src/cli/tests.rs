@@ -29,6 +29,11 @@ pub fn server(name: &str) -> ServerRecord {
     }
 }
 
+/// As `main` does; a second call changes nothing.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// A store in a folder of its own, and commands as somebody would type them.
 struct Desk {
     folder: tempfile::TempDir,
@@ -37,6 +42,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
+        install_crypto();
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::builtin();
         config.store = StoreConfig { url: StoreUrl::Sqlite(folder.path().join("usher.db")) };
