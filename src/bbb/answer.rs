@@ -135,6 +135,14 @@ pub fn created(created: &Created) -> Vec<u8> {
     end(xml)
 }
 
+/// getMeetingInfo from a `<meeting>` element of getMeetings, which has the same children.
+pub fn meeting_info(fragment: &[u8]) -> Vec<u8> {
+    let mut xml = response("SUCCESS");
+    let children = fragment.strip_prefix(b"<meeting>").and_then(|rest| rest.strip_suffix(b"</meeting>"));
+    xml.raw(children.unwrap_or_default());
+    end(xml)
+}
+
 /// The answer of a create that timed out but did happen, rebuilt from getMeetingInfo.
 pub fn created_from_meeting(meeting: &Meeting) -> Vec<u8> {
     created(&Created::from(meeting))

@@ -12,6 +12,18 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    /// For logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Other => "other",
+        }
+    }
+}
+
 macro_rules! named_calls {
     ($(#[$meta:meta])* $type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -51,6 +63,13 @@ named_calls!(
         ConfigXml = "configXML",
     }
 );
+
+impl SessionCall {
+    /// BBB answers these in JSON, the others in XML (section 3.9).
+    pub fn answers_in_json(self) -> bool {
+        !matches!(self, Self::SignOut | Self::Feedback)
+    }
+}
 
 /// What stands after `/bigbluebutton/api/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

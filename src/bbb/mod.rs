@@ -29,7 +29,7 @@ pub mod xml;
 mod xml_write;
 
 pub use answer::{
-    Pagination, created, created_from_meeting, deleted, failed, failed_json, meetings, published, recordings, running,
+    Pagination, created, created_from_meeting, deleted, failed, failed_json, meeting_info, meetings, published, recordings, running,
     sessions, success_message, updated, version_json, version_xml,
 };
 pub use call::{Call, Method, RemovedCall, SessionCall};

@@ -53,6 +53,11 @@ pub struct Version {
 }
 
 impl Version {
+    /// The version in words, as exactly as it is known.
+    pub fn text(&self) -> Option<String> {
+        self.bbb.clone().filter(|revealed| !revealed.is_empty()).or_else(|| Some(self.generation()?.to_string()))
+    }
+
     /// The server's line: revealed, or the oldest that answers like this; `None` before 2.6.
     pub fn generation(&self) -> Option<Generation> {
         if let Some(revealed) = self.bbb.as_deref().and_then(Generation::parse) {

@@ -92,6 +92,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
                 }
             }
             SocketState::Serving => tokio::select! {
+                biased;
                 changed = sockets.changed() => if changed.is_err() { return },
                 _ = &mut connection => return,
             },
@@ -106,6 +107,10 @@ async fn respond(
     request: Request<Incoming>,
 ) -> io::Result<Response<Body>> {
     let (call, too_large) = read(&shared, request).await?;
+    if *shared.faults.sockets().borrow() != SocketState::Serving {
+        // Read while the fault was being set: `serve` closes or parks the connection as soon as we yield.
+        return pending().await;
+    }
     let name = api::call_name(&call.path).to_owned();
     shared.seen.lock().add(SeenCall {
         call: name.clone(),

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::answer::Answer;
 use super::call::Call;
-use super::meetings::{Session, SimMeeting};
+use super::meetings::SimMeeting;
 use super::server::Shared;
+use super::world::Session;
 use super::xml::{Xml, escape_into};
 
 /// `None` if this server has nothing at that path.

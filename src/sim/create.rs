@@ -1,14 +1,17 @@
 //! `create`: checks, idempotency, the new meeting (bbb-api.md sections 1.4 and 3.4).
+//!
+//! A repeated create changes nothing: it describes the meeting that exists, or says that the passwords differ.
 
 use hyper::{Method, StatusCode};
 
 use super::answer::{Answer, Refusal};
 use super::api;
 use super::call::{Call, FORM, MULTIPART};
-use super::meetings::{SimDocument, SimMeeting, World, derived_id, internal_id, java_date};
+use super::meetings::{SimDocument, SimMeeting, java_date};
 use super::modules::{self, Modules};
 use super::server::Shared;
 use super::version::SimVersion;
+use super::world::{World, derived_id, internal_id};
 use super::xml::Xml;
 
 /// Makes a meeting, or says what it is if it exists.

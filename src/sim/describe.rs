@@ -1,4 +1,6 @@
 //! A meeting as XML, as `getMeetingInfo` and `getMeetings` print it (bbb-api.md section 3.5).
+//!
+//! The order of elements is BBB's and is kept; what the older generations print differently is asked of `SimVersion`.
 
 use super::meetings::{SimAttendee, SimMeeting, SimRole, java_date};
 use super::version::SimVersion;

@@ -8,9 +8,10 @@ use serde_json::json;
 use super::answer::{Answer, Refusal};
 use super::api;
 use super::call::Call;
-use super::meetings::{Session, SimAttendee, SimMeeting, SimRole, World, random_text};
+use super::meetings::{SimAttendee, SimMeeting, SimRole};
 use super::server::Shared;
 use super::version::SimVersion;
+use super::world::{Session, World, random_text};
 use super::xml::Xml;
 
 /// Lets one person in, if everything fits.

@@ -1,4 +1,6 @@
 //! The live-meeting calls besides `create` and `join` (bbb-api.md sections 3.5 and 3.7).
+//!
+//! Each function is one call: checks, then the work under the lock, then the answer.
 
 use hyper::StatusCode;
 

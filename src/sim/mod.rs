@@ -30,6 +30,7 @@ mod spoil;
 mod stage;
 mod text_tracks;
 mod version;
+mod world;
 mod xml;
 
 #[cfg(test)]

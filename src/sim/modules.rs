@@ -20,7 +20,7 @@ pub(super) enum Modules {
 
 /// Reads `<modules>`.
 pub(super) fn read(body: &[u8]) -> Modules {
-    let Some(documents) = std::str::from_utf8(body).ok().and_then(|text| documents(text)) else {
+    let Some(documents) = std::str::from_utf8(body).ok().and_then(documents) else {
         return Modules::Malformed;
     };
     if documents.iter().filter_map(|document| document.attribute("name")).any(|name| !is_decodable(name)) {
@@ -103,6 +103,7 @@ fn is_decodable(name: &str) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

@@ -1,4 +1,6 @@
 //! `getRecordings`, `publishRecordings`, `deleteRecordings`, `updateRecordings` (bbb-api.md sections 3.7, 3.8, 6.4).
+//!
+//! They never went through the validation layer: their checksum error and order of checks are those of 2.3 everywhere.
 
 use super::answer::{Answer, Refusal};
 use super::api;

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use super::answer::Answer;
 use super::call::{Call, decoded_again};
-use super::meetings::{SimMeeting, sha1_hex};
+use super::meetings::SimMeeting;
+use super::world::sha1_hex;
 use crate::clock::Millis;
 
 /// The directory a format lies in.

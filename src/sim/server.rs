@@ -14,8 +14,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::fault::{Fault, Faults, SocketState};
-use super::meetings::World;
 use super::seen::{Seen, SeenCall};
+use super::world::World;
 use super::{SimOptions, accept};
 use crate::ids::Secret;
 

@@ -3,9 +3,10 @@
 //! Methods that name a meeting take its external ID (any ID `getMeetingInfo` would take) and say `false` or `None` if
 //! there is no such meeting.
 
-use super::meetings::{SimAttendee, SimMeeting, SimRole, World, internal_id, random_text};
+use super::meetings::{SimAttendee, SimMeeting, SimRole};
 use super::recordings::SimRecording;
 use super::server::SimServer;
+use super::world::{internal_id, random_text};
 
 impl SimServer {
     /// All meetings, those that linger after their end included.
@@ -112,10 +113,8 @@ impl SimServer {
     /// As after a restart of the machine: no meetings, no sessions; recordings lie on disk and stay.
     pub fn forget_everything(&self) {
         let mut world = self.shared.world.lock();
-        let recordings = std::mem::take(&mut world.recordings);
-        let mut fresh = World::default();
-        fresh.recordings = recordings;
-        *world = fresh;
+        world.meetings.clear();
+        world.sessions.clear();
     }
 
     fn with_meeting<T>(&self, meeting_id: &str, use_it: impl FnOnce(&mut SimMeeting) -> T) -> Option<T> {

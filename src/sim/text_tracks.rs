@@ -1,14 +1,16 @@
 //! `getRecordingTextTracks` and `putRecordingTextTrack`: JSON, but XML for a bad checksum (bbb-api.md section 3.9).
+//!
+//! Uploads are remembered as tracks; the files themselves are dropped and the links in answers lead nowhere.
 
 use serde_json::json;
 
 use super::answer::Answer;
 use super::api;
 use super::call::Call;
-use super::meetings::random_text;
 use super::recording_calls::check_record_id;
 use super::recordings::SimTextTrack;
 use super::server::Shared;
+use super::world::random_text;
 
 /// The caption tracks of one recording.
 pub(super) fn get(shared: &Shared, call: &Call) -> Answer {
