@@ -1,20 +1,19 @@
 //! `usher backup FILE` and `usher restore FILE`.
 //!
 //! A backup is consistent while the server runs; it appears under its name only when it is complete, so that a copy job
-//! never picks up half a file. A restore verifies the backup before it replaces anything, and is refused while the
-//! store has meetings or a server answers on the admin address: it would go on with what it remembers.
+//! never picks up half a file. A restore verifies the backup before it replaces anything. It is refused while a process
+//! has the store open, which would go on with what it remembers, and, without `--force`, if the store has content.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::outcome::CliError;
 use super::output::{Report, count};
-use super::status;
 use crate::config::{Config, StoreUrl};
-use crate::store;
+use crate::store::{self, BackupSummary, StoreError};
 
 #[derive(Args)]
 pub struct BackupArgs {
@@ -36,63 +35,77 @@ pub struct RestoreArgs {
 
 pub async fn backup(context: &Context, args: BackupArgs) -> Result<Report, CliError> {
     let shown = args.file.display().to_string();
-    if args.file.exists() && !args.force {
+    if !args.file.exists() {
+        context.store.backup(&args.file).await?;
+    } else if args.force {
+        replace(context, &args.file).await?;
+    } else {
         return Err(CliError::Refused(format!("{shown} exists; choose another name, or add --force to replace it")));
     }
-    let partial = partial_name(&args.file);
-    // Left over from a backup that was interrupted; nobody else uses this name.
-    if partial.exists() {
-        std::fs::remove_file(&partial).map_err(|error| cannot_write(&shown, &error))?;
-    }
-    context.store.backup(&partial).await?;
-    std::fs::rename(&partial, &args.file).map_err(|error| cannot_write(&shown, &error))?;
-    let bytes = std::fs::metadata(&args.file).map(|file| file.len()).unwrap_or_default();
-    Ok(Report::new(format!("{shown} written, {bytes} bytes"), json!({ "file": shown, "bytes": bytes })))
+    let written = store::verify_backup(&args.file)?;
+    Ok(Report::new(format!("{shown} written: {}", in_words(&written)), summary_json(&shown, &written)))
 }
 
-/// Works without opening the store for ordinary use: the file may be damaged, which is why it is restored.
-pub async fn restore(config: Config, args: RestoreArgs) -> Result<Report, CliError> {
+/// The old backup stays until the new one is complete.
+async fn replace(context: &Context, file: &Path) -> Result<(), CliError> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let cannot = |error: std::io::Error| {
+        CliError::Failed(format!("cannot replace {}: {error}; check the folder's permissions", file.display()))
+    };
+    let place = tempfile::Builder::new().prefix(".usher-backup-").tempdir_in(folder).map_err(cannot)?;
+    let copy = place.path().join("copy");
+    context.store.backup(&copy).await?;
+    std::fs::rename(&copy, file).map_err(cannot)
+}
+
+/// Works without opening the store for ordinary use: it may be damaged, which is why it is restored.
+pub fn restore(config: &Config, args: &RestoreArgs) -> Result<Report, CliError> {
     let shown = args.file.display().to_string();
-    let found = store::verify_backup(&args.file).await.map_err(|error| {
+    let found = store::verify_backup(&args.file).map_err(|error| {
         CliError::Failed(format!("{shown} is not a usable backup ({error}); nothing was changed, choose another file"))
     })?;
-    if !args.force {
-        refuse_loss(&config).await?;
+    let StoreUrl::Sqlite(target) = &config.store.url;
+    if target.exists() && !args.force {
+        refuse_loss(target)?;
     }
-    store::restore(&config.store, &args.file).await?;
-    let text = format!("{shown} restored: {found}");
-    Ok(Report::new(text, json!({ "file": shown, "restored": true })))
+    store::restore(&args.file, target).map_err(|error| match error {
+        // A running process has the store open: no `--force` can help.
+        StoreError::Refused(text) => CliError::Refused(text),
+        error => CliError::from(error),
+    })?;
+    Ok(Report::new(format!("{shown} restored: {}", in_words(&found)), summary_json(&shown, &found)))
 }
 
-async fn refuse_loss(config: &Config) -> Result<(), CliError> {
-    if status::answers(config).await {
-        return Err(CliError::Refused("Usher is running on this store; stop it first, or add --force".into()));
+fn refuse_loss(target: &Path) -> Result<(), CliError> {
+    match store::verify_backup(target) {
+        Ok(found) if found.servers + found.tenants + found.placements == 0 => Ok(()),
+        Ok(found) => Err(CliError::Refused(format!(
+            "the store has {} that would be replaced; `usher backup` it first, then add --force",
+            in_words(&found)
+        ))),
+        Err(error) => Err(CliError::Refused(format!(
+            "the store cannot be read ({error}); keep a copy of {}, then add --force to replace it",
+            target.display()
+        ))),
     }
-    let StoreUrl::Sqlite(file) = &config.store.url;
-    if !file.exists() {
-        return Ok(());
-    }
-    let context = Context::open(config.clone()).await?;
-    let servers = context.store.servers().await?.len() as u64;
-    let tenants = context.store.tenants().await?.len() as u64;
-    let meetings = context.store.placements().await?.len() as u64;
-    if servers + tenants + meetings == 0 {
-        return Ok(());
-    }
-    Err(CliError::Refused(format!(
-        "the store has {}, {} and {} that the backup would replace; make a backup of it first, then add --force",
-        count(servers, "server"),
-        count(tenants, "tenant"),
-        count(meetings, "meeting")
-    )))
 }
 
-fn partial_name(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".partial");
-    PathBuf::from(name)
+fn in_words(summary: &BackupSummary) -> String {
+    format!(
+        "{}, {}, {}",
+        count(summary.servers, "server"),
+        count(summary.tenants, "tenant"),
+        count(summary.placements, "meeting")
+    )
 }
 
-fn cannot_write(file: &str, error: &std::io::Error) -> CliError {
-    CliError::Failed(format!("cannot write {file}: {error}; check the folder and its permissions"))
+/// Stable keys.
+fn summary_json(file: &str, summary: &BackupSummary) -> Value {
+    json!({
+        "file": file,
+        "schema": summary.schema,
+        "servers": summary.servers,
+        "tenants": summary.tenants,
+        "meetings": summary.placements,
+    })
 }

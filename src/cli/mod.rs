@@ -64,11 +64,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the load balancer
-    Serve {
-        /// Take the listening sockets over from the running process
-        #[arg(long)]
-        upgrade: bool,
-    },
+    Serve,
     /// Validate the configuration
     Check {
         /// Also try the store and every BBB server: address, secret, clock, version
@@ -119,9 +115,9 @@ fn carry_out(command: Command, asked_config: Option<PathBuf>, json: bool) -> Res
     match command {
         Command::Completions { shell } => Ok(completions(shell)),
         Command::Check { online } => in_runtime(check::run(file, online)),
-        Command::Serve { upgrade } => serve(load(file.as_deref())?, file, upgrade),
+        Command::Serve => serve(load(file.as_deref())?, file),
         Command::Demo => demo::run(json),
-        Command::Restore(args) => in_runtime(backup::restore(load(file.as_deref())?, args)),
+        Command::Restore(args) => backup::restore(&load(file.as_deref())?, &args),
         command => {
             let config = load(file.as_deref())?;
             in_runtime(async move { on_store(&Context::open(config).await?, command).await })
@@ -141,8 +137,8 @@ async fn on_store(context: &Context, command: Command) -> Result<Report, CliErro
 }
 
 /// Returns when the server has stopped.
-fn serve(config: Config, file: Option<PathBuf>, upgrade: bool) -> Result<Report, CliError> {
-    crate::serve::run(config, file, upgrade).map_err(|error| CliError::Failed(error.to_string()))?;
+fn serve(config: Config, file: Option<PathBuf>) -> Result<Report, CliError> {
+    crate::serve::run(config, file).map_err(|error| CliError::Failed(error.to_string()))?;
     Ok(Report::new("", json!({ "stopped": true })))
 }
 

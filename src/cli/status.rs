@@ -95,11 +95,6 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
     Ok(Report::new(text, json))
 }
 
-/// Whether a server runs with this configuration on this machine.
-pub async fn answers(config: &Config) -> bool {
-    ask(config).await.is_some()
-}
-
 /// What the running server says, `None` if none answers.
 async fn ask(config: &Config) -> Option<Live> {
     let listen = config.admin.listen?;

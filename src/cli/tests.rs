@@ -350,13 +350,13 @@ async fn a_backup_comes_back_and_rubbish_does_not() {
     desk.done("tenant add later --secret x").await;
 
     let restore = |file: &Path, force: bool| {
-        backup::restore(desk.config.clone(), backup::RestoreArgs { file: file.into(), force })
+        backup::restore(&desk.config, &backup::RestoreArgs { file: file.into(), force })
     };
     let rubbish = desk.folder.path().join("rubbish");
     std::fs::write(&rubbish, "no database").unwrap();
-    assert_eq!(restore(&rubbish, true).await.unwrap_err().exit(), Exit::Failed);
-    assert_eq!(restore(&file, false).await.unwrap_err().exit(), Exit::Refused);
-    restore(&file, true).await.unwrap();
+    assert_eq!(restore(&rubbish, true).unwrap_err().exit(), Exit::Failed);
+    assert_eq!(restore(&file, false).unwrap_err().exit(), Exit::Refused);
+    restore(&file, true).unwrap();
     assert_eq!(desk.done("server list").await.json[0]["name"], "bbb1");
     assert_eq!(desk.done("tenant list").await.json, json!([]));
 }
