@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod bbb;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
