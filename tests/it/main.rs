@@ -5,4 +5,20 @@
 
 mod harness;
 
+mod calls;
+mod checksums;
+mod commands;
+mod demo;
+mod ended;
+mod failing;
 mod first;
+mod health;
+mod killing;
+mod layers;
+mod meetings;
+mod observing;
+mod operating;
+mod placing;
+mod recordings;
+mod states;
+mod tenants;

@@ -133,24 +133,23 @@ impl Xml {
         loop {
             match reader.read_event().unwrap_or_else(|error| panic!("not XML: {error}: {text}")) {
                 Event::Start(tag) => {
-                    let name = String::from_utf8(tag.name().as_ref().to_vec()).unwrap();
+                    let name = tag.name().as_ref().to_owned();
                     open.push(Xml { name, ..Xml::default() });
                 }
                 Event::Empty(tag) => {
-                    let name = String::from_utf8(tag.name().as_ref().to_vec()).unwrap();
+                    let name = tag.name().as_ref().to_owned();
                     open.last_mut().unwrap().children.push(Xml { name, ..Xml::default() });
                 }
                 Event::End(_) => {
                     let done = open.pop().unwrap();
                     open.last_mut().unwrap().children.push(done);
                 }
-                Event::Text(text) => open.last_mut().unwrap().own_text.push_str(&text.decode().unwrap()),
-                Event::CData(text) => open.last_mut().unwrap().own_text.push_str(&text.decode().unwrap()),
+                Event::Text(text) => open.last_mut().unwrap().own_text.push_str(&text),
+                Event::CData(text) => open.last_mut().unwrap().own_text.push_str(&text),
                 Event::GeneralRef(entity) => {
-                    let name = entity.decode().unwrap();
                     let text = match entity.resolve_char_ref().unwrap() {
                         Some(c) => c.to_string(),
-                        None => quick_xml::escape::resolve_predefined_entity(&name).unwrap().to_owned(),
+                        None => quick_xml::escape::resolve_predefined_entity(&entity).unwrap().to_owned(),
                     };
                     open.last_mut().unwrap().own_text.push_str(&text);
                 }
