@@ -3,6 +3,7 @@
 #   docker build -t bbb-usher .
 #   docker run -d --name usher -p 8080:8080 -p 127.0.0.1:8081:8081 -v usher:/var/lib/usher bbb-usher
 #   docker exec -i usher usher server add https://bbb1.example.org --secret - < bbb1.secret
+#   docker exec usher usher tenant add moodle
 
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
@@ -19,7 +20,10 @@ RUN apt-get update \
     && useradd --system --uid 10001 --home-dir /var/lib/usher --shell /usr/sbin/nologin usher \
     && install -d -m 0700 -o usher -g usher /var/lib/usher
 COPY --from=build /out/usher /usr/bin/usher
-COPY conf/container.toml /etc/usher/usher.toml
+# No configuration file: defaults, and these; any other key the same way (docs/configuration.md).
+ENV USHER_LISTEN__HTTP=0.0.0.0:8080 \
+    USHER_ADMIN__LISTEN=0.0.0.0:8081 \
+    USHER_STORE__URL=sqlite:/var/lib/usher/usher.db
 USER usher
 WORKDIR /var/lib/usher
 VOLUME /var/lib/usher
