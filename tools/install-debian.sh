@@ -50,7 +50,8 @@ echo "install-debian: installing ${missing[*]}"
 apt_get() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" </dev/null
 }
-apt_get update
+# A third-party source that does not answer must not stop us; the installation itself decides.
+apt_get update || echo "install-debian: apt-get update failed; going on with the lists there are" >&2
 apt_get install -y --no-install-recommends "${missing[@]}"
 
 for package in "${missing[@]}"; do
