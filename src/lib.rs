@@ -9,12 +9,21 @@
 //!
 //! `docs/architecture.md` walks through a `create` and a `join` file by file.
 
+pub mod admin;
 pub mod bbb;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod log;
+pub mod metrics;
 pub mod placement;
 pub mod pool;
+pub mod process;
+pub mod proxy;
+pub mod serve;
 pub mod sim;
 pub mod store;
+pub mod tenant;

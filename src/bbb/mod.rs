@@ -1,56 +1,47 @@
-//! (being written)
-use serde::{Deserialize, Serialize};
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Algorithm {
-    Sha1,
-    Sha256,
-    Sha384,
-    Sha512,
-}
+//! The BBB protocol as pure functions on bytes: no socket, no clock, no store.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `call`, `params`, `checksum` | what a caller asks: the call's name, its ordered parameters, its signature |
+//! | `xml`, `fields`, `read`, `repair`, `meeting`, `version`, `recording` | what a BBB server answers, bounded and typed |
+//! | `xml_write`, `rewrite`, `answer`, `new_meeting`, `join_error` | what we answer |
+//! | `recording_filter`, `tag` | the two small languages callers may write: recording filters, Scalelite's server tags |
+//!
+//! Everything keeps the sender's bytes where it can: queries are re-signed, not re-encoded, and XML fragments are
+//! cut out, not printed anew.
 
-use bytes::Bytes;
+pub mod answer;
+pub mod call;
+pub mod checksum;
+mod fields;
+pub mod join_error;
+pub mod meeting;
+pub mod new_meeting;
+pub mod params;
+pub mod read;
+pub mod recording;
+pub mod recording_filter;
+mod repair;
+pub mod rewrite;
+pub mod tag;
+pub mod version;
+pub mod xml;
+mod xml_write;
 
-use crate::ids::{BbbMeetingId, InternalId, Secret};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tag {
-    Named(String),
-    Untagged,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagWish {
-    pub any_of: Vec<Tag>,
-    pub required: bool,
-}
-
-impl TagWish {
-    pub fn untagged() -> TagWish {
-        TagWish { any_of: vec![Tag::Untagged], required: false }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Meeting {
-    pub meeting_id: BbbMeetingId,
-    pub internal_id: InternalId,
-    pub name: String,
-    pub create_time: u64,
-    pub running: bool,
-    pub recording: bool,
-    pub forcibly_ended: bool,
-    pub has_user_joined: bool,
-    pub participants: u32,
-    pub moderators: u32,
-    pub voice: u32,
-    pub listeners: u32,
-    pub videos: u32,
-    pub max_users: u32,
-    pub is_breakout: bool,
-    pub parent: Option<InternalId>,
-    pub attendee_pw: Option<Secret>,
-    pub moderator_pw: Option<Secret>,
-    pub metadata: Vec<(String, String)>,
-    pub xml: Bytes,
-}
+pub use answer::{
+    Pagination, created, created_from_meeting, deleted, failed, failed_json, meeting_info, meetings, published, recordings, running,
+    sessions, success_message, updated, version_json, version_xml,
+};
+pub use call::{Call, Method, RemovedCall, SessionCall};
+pub use checksum::{Algorithm, Stripped, form_signature_base, internal_prefix, sign, strip_checksum, verify};
+pub use join_error::error_redirect;
+pub use meeting::{Created, Meeting, MeetingList, Session};
+pub use new_meeting::{NewMeeting, meta_key, new_meeting_fragment};
+pub use params::{Params, TooManyParams, first_value};
+pub use read::{Reply, read_created, read_meeting_info, read_meetings, read_reply, read_running, read_sessions};
+pub use recording::{Recording, merge, page, read_recordings};
+pub use recording_filter::{Page, RecordingFilter, id_list};
+pub use rewrite::{Rewrite, rewrite};
+pub use tag::{Tag, TagWish};
+pub use version::{Generation, Version, read_version};
+pub use xml::BadAnswer;

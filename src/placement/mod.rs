@@ -8,14 +8,22 @@
 //! Every moment is handed in by the caller, so that whole afternoons can be tested in a millisecond.
 
 mod candidates;
+mod create;
 mod choose;
 mod entry;
+mod follow;
+mod gate;
 mod live;
+mod lookup;
+mod monitor;
+mod placer;
 mod poll;
 mod state;
 mod sums;
+mod sweep;
 mod table;
 mod view;
+mod watch;
 mod wish;
 
 #[cfg(test)]
@@ -26,7 +34,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use create::{CreateAnswer, CreateOrder};
+pub use follow::FOLLOW_EVERY;
+pub use gate::CreateGate;
+pub use monitor::Monitor;
+pub use placer::{Placer, PlacerSettings};
+pub use sweep::Tombstones;
 pub use view::*;
+pub use watch::{WatchSettings, watch_servers};
 pub use wish::*;
 
 pub use crate::pool::load::LoadSettings;

@@ -4,12 +4,20 @@
 //! no hot path reads it (design.md section 1). The claim on a meeting id is a unique key here, so that two processes
 //! on one store can never bind a meeting twice. Only this module speaks SQL.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod contract;
 mod record;
+mod sqlite;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 pub use record::*;
+pub use sqlite::{BackupSummary, SqliteStore, restore, verify_backup};
 
+use crate::config::{StoreConfig, StoreUrl};
 use crate::ids::{InternalId, MeetingKey, ServerId, TenantId};
 
 /// Why a store operation failed.
@@ -84,7 +92,7 @@ pub trait Store: Send + Sync {
     async fn confirm(&self, key: &MeetingKey, server: ServerId, confirmation: Confirmation)
     -> Result<bool, StoreError>;
     /// Points a placement from `from` to `to` (phase `Claimed` again) and notes what may be left on `from`, in one
-    /// transaction; `false` if it no longer points to `from`.
+    /// transaction; `false` if it no longer points to `from`. The claim's age starts anew. Refused if `to` is gone.
     async fn move_placement(
         &self,
         key: &MeetingKey,
@@ -114,4 +122,11 @@ pub trait Store: Send + Sync {
     async fn ping(&self) -> Result<(), StoreError>;
     /// A consistent copy into a new file, while running.
     async fn backup(&self, file: &std::path::Path) -> Result<(), StoreError>;
+}
+
+/// Opens the back end that the configuration names.
+pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {
+    match &config.url {
+        StoreUrl::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path).await?)),
+    }
 }

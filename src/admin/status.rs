@@ -1,0 +1,129 @@
+//! The pool at this moment: as gauges for Prometheus and as JSON for `usher status`.
+
+use serde::Serialize;
+
+use crate::placement::ServerView;
+use crate::pool::Health;
+use crate::proxy::Shared;
+use crate::store::ServerState;
+
+#[derive(Serialize)]
+struct Status {
+    ready: bool,
+    reasons: Vec<String>,
+    servers: Vec<ServerStatus>,
+    tenants: Vec<TenantStatus>,
+}
+
+/// Keys are a promise to scripts.
+#[derive(Serialize)]
+struct ServerStatus {
+    name: String,
+    state: &'static str,
+    health: &'static str,
+    reason: Option<String>,
+    meetings: u32,
+    participants: u32,
+    voice: u32,
+    videos: u32,
+    /// People still expected.
+    reserved: f64,
+    /// Thousandths of a core.
+    load_mc: f64,
+    utilisation: f64,
+    /// Age of the last successful poll.
+    last_poll_ms: Option<u64>,
+    version: Option<String>,
+}
+
+#[derive(Serialize)]
+struct TenantStatus {
+    name: String,
+    meetings: u32,
+    people: u32,
+}
+
+pub fn json(shared: &Shared) -> Vec<u8> {
+    let placer = &shared.placer;
+    let now = placer.clock.now();
+    let servers = placer.ledger.servers().into_iter().map(|view| ServerStatus {
+        name: view.record.name.clone(),
+        state: view.record.state.as_str(),
+        health: view.health.as_str(),
+        reason: placer.monitor.reason(view.record.id).filter(|_| view.health != Health::Up),
+        meetings: view.meetings,
+        participants: view.participants,
+        voice: view.voice,
+        videos: view.videos,
+        reserved: view.reserved,
+        load_mc: view.load_mc,
+        utilisation: view.utilisation,
+        last_poll_ms: view.last_poll.map(|polled| now.since(polled).as_millis() as u64),
+        version: view.version.clone(),
+    });
+    let mut tenants: Vec<TenantStatus> = Vec::new();
+    for tenant in placer.tenants.load().iter() {
+        let usage = placer.ledger.tenant_usage(tenant.id());
+        tenants.push(TenantStatus { name: tenant.name().to_owned(), meetings: usage.meetings, people: usage.people });
+    }
+    tenants.sort_by(|one, other| one.name.cmp(&other.name));
+    let reasons = shared.process.not_ready(placer);
+    let status = Status { ready: reasons.is_empty(), reasons, servers: servers.collect(), tenants };
+    serde_json::to_vec_pretty(&status).unwrap_or_default()
+}
+
+/// Gauges are written anew at each scrape, so that removed servers and tenants leave no series behind.
+pub fn write_gauges(shared: &Shared) {
+    let metrics = &shared.metrics;
+    let placer = &shared.placer;
+    for gauge in [
+        &metrics.server_up,
+        &metrics.server_state,
+        &metrics.server_meetings,
+        &metrics.server_participants,
+        &metrics.server_voice,
+        &metrics.server_videos,
+        &metrics.tenant_meetings,
+        &metrics.tenant_participants,
+    ] {
+        gauge.reset();
+    }
+    for gauge in
+        [&metrics.server_load, &metrics.server_utilisation, &metrics.server_reserved, &metrics.server_last_poll]
+    {
+        gauge.reset();
+    }
+    for view in placer.ledger.servers() {
+        write_server(shared, &view);
+    }
+    for tenant in placer.tenants.load().iter() {
+        let usage = placer.ledger.tenant_usage(tenant.id());
+        metrics.tenant_meetings.with_label_values(&[tenant.name()]).set(i64::from(usage.meetings));
+        metrics.tenant_participants.with_label_values(&[tenant.name()]).set(i64::from(usage.people));
+    }
+    let dropped = crate::log::dropped();
+    metrics.log_lines_dropped.inc_by(dropped.saturating_sub(metrics.log_lines_dropped.get()));
+}
+
+fn write_server(shared: &Shared, view: &ServerView) {
+    let metrics = &shared.metrics;
+    let name = view.record.name.as_str();
+    metrics.server_up.with_label_values(&[name]).set(i64::from(view.health == Health::Up));
+    for state in ServerState::ALL {
+        let applies = i64::from(view.record.state == state);
+        metrics.server_state.with_label_values(&[name, state.as_str()]).set(applies);
+    }
+    for health in Health::ALL {
+        metrics.server_state.with_label_values(&[name, health.as_str()]).set(i64::from(view.health == health));
+    }
+    metrics.server_meetings.with_label_values(&[name]).set(i64::from(view.meetings));
+    metrics.server_participants.with_label_values(&[name]).set(i64::from(view.participants));
+    metrics.server_voice.with_label_values(&[name]).set(i64::from(view.voice));
+    metrics.server_videos.with_label_values(&[name]).set(i64::from(view.videos));
+    metrics.server_reserved.with_label_values(&[name]).set(view.reserved);
+    metrics.server_load.with_label_values(&[name]).set(view.load_mc / 1000.0);
+    metrics.server_utilisation.with_label_values(&[name]).set(view.utilisation);
+    if let Some(polled) = view.last_poll {
+        metrics.server_last_poll.with_label_values(&[name]).set(polled.0 as f64 / 1000.0);
+    }
+}

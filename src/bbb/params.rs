@@ -1,0 +1,366 @@
+//! Parameters of a call, in the caller's order and in the caller's own bytes.
+//!
+//! What nobody changed goes on to BBB byte for byte, because order, duplicates and encoding are part of what was signed
+//! and of what BBB reads (bbb-api.md sections 2.1, 2.5). Reading a value follows the servlet's rules: the first of
+//! several wins, control characters go, surrounding blanks go (section 0). The checksum is never kept.
+//!
+//! Values hold passwords and people's names, so `Debug` shows names of parameters only.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use url::form_urlencoded;
+
+/// Bytes that servlet containers refuse in a query (section 2.5); everything beyond ASCII is encoded anyway.
+const REFUSED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// More `name=value` pairs than the limit allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {limit} parameters")]
+pub struct TooManyParams {
+    pub limit: usize,
+}
+
+/// Ordered parameters without the checksum.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Params {
+    pairs: Vec<Pair>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Pair {
+    /// `name=value` as it stood in the query; empty between two ampersands.
+    raw: Vec<u8>,
+    name: String,
+    value: String,
+    /// The value as BBB sees it, when it has control characters to lose.
+    stripped: Option<String>,
+}
+
+impl Pair {
+    fn from_raw(raw: &[u8]) -> Self {
+        let (name, value) = split_pair(raw);
+        Self::new(raw.to_vec(), decode_text(name).into_owned(), decode_text(value).into_owned())
+    }
+
+    fn from_decoded(name: &str, value: &str) -> Self {
+        let mut raw = form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>();
+        raw.push('=');
+        raw.extend(form_urlencoded::byte_serialize(value.as_bytes()));
+        Self::new(raw.into_bytes(), name.to_owned(), value.to_owned())
+    }
+
+    fn new(raw: Vec<u8>, name: String, value: String) -> Self {
+        let stripped = value.contains(char::is_control).then(|| value.replace(char::is_control, ""));
+        Self { raw, name, value, stripped }
+    }
+
+    fn value(&self) -> &str {
+        trim_blanks(self.stripped.as_deref().unwrap_or(&self.value))
+    }
+}
+
+impl Params {
+    /// Reads a raw query (without `?`) of at most `limit` pairs, empty ones counted. Bytes that are not UTF-8 after
+    /// decoding read as U+FFFD and are passed on as they are.
+    pub fn parse(query: &[u8], limit: usize) -> Result<Params, TooManyParams> {
+        let mut params = Params::default();
+        params.append_form(query, limit)?;
+        Ok(params)
+    }
+
+    /// Adds the pairs of a form body after those of the query, as servlets order them; `limit` covers both.
+    pub fn append_form(&mut self, body: &[u8], limit: usize) -> Result<(), TooManyParams> {
+        if body.is_empty() {
+            return Ok(());
+        }
+        for (count, raw) in body.split(|&byte| byte == b'&').enumerate() {
+            if count >= limit || self.pairs.len() >= limit {
+                return Err(TooManyParams { limit });
+            }
+            let pair = Pair::from_raw(raw);
+            if pair.name != "checksum" {
+                self.pairs.push(pair);
+            }
+        }
+        Ok(())
+    }
+
+    /// The first value of `name` as BBB reads it: decoded, without control characters and surrounding blanks.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.named().find(|pair| pair.name == name).map(Pair::value)
+    }
+
+    /// True if `name` is present, even without a value.
+    pub fn contains(&self, name: &str) -> bool {
+        self.named().any(|pair| pair.name == name)
+    }
+
+    /// Names and values as `get` gives them, in order, duplicates included.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.named().map(|pair| (pair.name.as_str(), pair.value()))
+    }
+
+    /// Names and decoded values with their blanks and control characters: what an old BBB signs.
+    pub(crate) fn iter_untrimmed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.named().map(|pair| (pair.name.as_str(), pair.value.as_str()))
+    }
+
+    /// Number of pairs.
+    pub fn len(&self) -> usize {
+        self.named().count()
+    }
+
+    /// True without any pair.
+    pub fn is_empty(&self) -> bool {
+        self.named().next().is_none()
+    }
+
+    /// Gives `name` this one value: in the place of its first pair, further ones removed; at the end when absent.
+    /// A checksum cannot be set: it is made when the query is signed.
+    pub fn set(&mut self, name: &str, value: &str) {
+        if name == "checksum" {
+            return;
+        }
+        let fresh = Pair::from_decoded(name, value);
+        let Some(place) = self.position(name) else {
+            self.pairs.push(fresh);
+            return;
+        };
+        self.pairs[place] = fresh;
+        let mut position = 0;
+        self.pairs.retain(|pair| {
+            position += 1;
+            position - 1 == place || pair.raw.is_empty() || pair.name != name
+        });
+    }
+
+    /// Sets `name` only when it is absent; an empty value counts as present.
+    pub fn set_default(&mut self, name: &str, value: &str) {
+        if !self.contains(name) {
+            self.set(name, value);
+        }
+    }
+
+    /// Removes every pair of that name; true if there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let before = self.pairs.len();
+        self.remove_where(|present| present == name);
+        self.pairs.len() < before
+    }
+
+    /// Removes every pair whose name satisfies `f`.
+    pub fn remove_where(&mut self, f: impl Fn(&str) -> bool) {
+        self.pairs.retain(|pair| pair.raw.is_empty() || !f(&pair.name));
+    }
+
+    /// The query to sign and send, without checksum: untouched pairs in the caller's bytes, except that what a servlet
+    /// container would refuse is percent-encoded.
+    pub fn to_query(&self) -> String {
+        let mut query = String::with_capacity(self.pairs.iter().map(|pair| pair.raw.len() + 1).sum());
+        for (position, pair) in self.pairs.iter().enumerate() {
+            if position > 0 {
+                query.push('&');
+            }
+            query.extend(percent_encode(&pair.raw, REFUSED));
+        }
+        query
+    }
+
+    fn named(&self) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().filter(|pair| !pair.raw.is_empty())
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.pairs.iter().position(|pair| !pair.raw.is_empty() && pair.name == name)
+    }
+}
+
+impl fmt::Debug for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.named().map(|pair| &pair.name)).finish()
+    }
+}
+
+/// What `Params::get` would give, found in a raw query without reading the rest of it.
+pub fn first_value<'a>(query: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
+    let raw = query
+        .split(|&byte| byte == b'&')
+        .filter(|raw| !raw.is_empty())
+        .map(split_pair)
+        .find(|(raw_name, _)| *raw_name == name.as_bytes() || decode_text(raw_name) == name)?
+        .1;
+    let value = decode_text(raw);
+    if value.contains(char::is_control) {
+        return Some(Cow::Owned(trim_blanks(&value.replace(char::is_control, "")).to_owned()));
+    }
+    Some(match value {
+        Cow::Borrowed(text) => Cow::Borrowed(trim_blanks(text)),
+        Cow::Owned(text) => Cow::Owned(trim_blanks(&text).to_owned()),
+    })
+}
+
+/// Java's `trim`, once control characters are gone; wider blanks belong to the value.
+fn trim_blanks(text: &str) -> &str {
+    text.trim_matches(' ')
+}
+
+/// Name and value of a raw pair; without `=` the value is empty.
+pub(crate) fn split_pair(raw: &[u8]) -> (&[u8], &[u8]) {
+    match memchr::memchr(b'=', raw) {
+        Some(place) => (&raw[..place], &raw[place + 1..]),
+        None => (raw, b""),
+    }
+}
+
+/// Form-decodes; borrows when there is nothing to decode.
+pub(crate) fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr2(b'%', b'+', raw).is_none() {
+        return Cow::Borrowed(raw);
+    }
+    let spaced: Vec<u8> = raw.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    Cow::Owned(percent_encoding::percent_decode(&spaced).collect())
+}
+
+fn decode_text(raw: &[u8]) -> Cow<'_, str> {
+    match decode(raw) {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(query: &str) -> Params {
+        Params::parse(query.as_bytes(), 100).unwrap()
+    }
+
+    #[test]
+    fn reads_as_a_servlet_reads() {
+        let params = parse("name=J%C3%BCrgen+M&meetingID=+a%09b%0A+&empty&x=1&x=2&n%61me2=y&nbsp=%C2%A0z");
+        assert_eq!(params.get("name"), Some("Jürgen M"));
+        assert_eq!(params.get("meetingID"), Some("ab"));
+        assert_eq!(params.get("empty"), Some(""));
+        assert_eq!(params.get("x"), Some("1"));
+        assert_eq!(params.get("name2"), Some("y"));
+        assert_eq!(params.get("nbsp"), Some("\u{a0}z"));
+        assert_eq!(params.get("Name"), None);
+        assert_eq!(params.len(), 7);
+    }
+
+    #[test]
+    fn keeps_the_callers_bytes() {
+        for query in ["", "&a=1&&b=%c3%bc+%20&b", "a=b=c&%zz=%", "=x", "meta_a=~*-._"] {
+            assert_eq!(parse(query).to_query(), query);
+        }
+    }
+
+    #[test]
+    fn encodes_only_what_containers_refuse() {
+        let params = Params::parse(b"a=[1]{|}\"<>\\^` #\x01\xfc&b=%20", 10).unwrap();
+        assert_eq!(params.to_query(), "a=%5B1%5D%7B%7C%7D%22%3C%3E%5C%5E%60%20%23%01%FC&b=%20");
+        assert_eq!(params.get("a"), Some("[1]{|}\"<>\\^` #\u{fffd}"));
+    }
+
+    #[test]
+    fn never_keeps_a_checksum() {
+        let mut params = parse("checksum=1&a=1&checksum=2&%63hecksum=3");
+        params.append_form(b"checksum=4&b=2", 100).unwrap();
+        params.set("checksum", "5");
+        assert_eq!(params.to_query(), "a=1&b=2");
+    }
+
+    #[test]
+    fn sets_in_place_and_once() {
+        let mut params = parse("a=1&x=1&b=2&x=2&&x=3");
+        params.set("x", "ä &=~");
+        assert_eq!(params.to_query(), "a=1&x=%C3%A4+%26%3D%7E&b=2&");
+        params.set("new", "");
+        params.set_default("new", "other");
+        params.set_default("c", "3");
+        assert_eq!(params.to_query(), "a=1&x=%C3%A4+%26%3D%7E&b=2&&new=&c=3");
+        assert_eq!(params.get("x"), Some("ä &=~"));
+    }
+
+    #[test]
+    fn removes_every_pair_of_a_name() {
+        let mut params = parse("a=1&meta_x=1&a=2&b=3&meta_y=2");
+        assert!(params.remove("a"));
+        assert!(!params.remove("a"));
+        params.remove_where(|name| name.starts_with("meta_"));
+        assert_eq!(params.to_query(), "b=3");
+        assert!(!params.is_empty());
+    }
+
+    #[test]
+    fn query_values_come_before_body_values() {
+        let mut params = parse("a=query");
+        params.append_form(b"a=body&b=1", 100).unwrap();
+        assert_eq!(params.get("a"), Some("query"));
+        assert_eq!(params.to_query(), "a=query&a=body&b=1");
+    }
+
+    #[test]
+    fn the_number_of_pairs_is_bounded() {
+        assert!(Params::parse(b"a&b&c", 3).is_ok());
+        assert_eq!(Params::parse(b"a&b&c&d", 3), Err(TooManyParams { limit: 3 }));
+        assert!(Params::parse(&b"&".repeat(10), 3).is_err());
+        assert!(Params::parse(&b"checksum=1&".repeat(10), 3).is_err());
+        let mut params = Params::parse(b"a&b", 3).unwrap();
+        assert!(params.append_form(b"c&d", 3).is_err());
+    }
+
+    #[test]
+    fn debug_shows_no_values() {
+        let shown = format!("{:?}", parse("moderatorPW=hush"));
+        assert!(shown.contains("moderatorPW") && !shown.contains("hush"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn legal_bytes_pass_unchanged(query in "([a-zA-Z0-9_.~*!'(),;:@/?$&=+-]|%[0-9a-fA-F]{2}){0,60}") {
+            let params = Params::parse(query.as_bytes(), 100).unwrap();
+            prop_assert_eq!(params.to_query(), query);
+        }
+
+        #[test]
+        fn any_bytes_become_a_legal_query(query in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let Ok(params) = Params::parse(&query, 200) else { return Ok(()) };
+            let sent = params.to_query();
+            let is_legal = sent.bytes().all(|byte| byte.is_ascii_graphic() && !br#"`"<>[\]^{|}#"#.contains(&byte));
+            prop_assert!(is_legal, "illegal byte in {sent}");
+            let again = Params::parse(sent.as_bytes(), 200).unwrap();
+            prop_assert!(params.iter().eq(again.iter()));
+        }
+
+        #[test]
+        fn the_short_way_reads_the_same(query in "([ab&=+ ]|%61|%0A|%20|%FF){0,20}") {
+            let params = Params::parse(query.as_bytes(), 100).unwrap();
+            for name in ["a", "b", "ab", ""] {
+                let short = first_value(query.as_bytes(), name);
+                prop_assert_eq!(short.as_deref(), params.get(name));
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! `usher check [--online]`: everything that is wrong, at once.
+//!
+//! Offline it reads the configuration only. Online it opens the store, and asks every BBB server three things side by
+//! side: the version (is the address right?), getMeetings (is the secret right?) and, from the `Date` header, what time
+//! it believes it is: signed cookies, certificates and `createTime` all suffer from a wrong clock.
+
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::environment;
+use super::outcome::CliError;
+use super::output::{Report, Table};
+use crate::bbb::{self, Version};
+use crate::client::{BbbClient, Body, ClientSettings};
+use crate::clock::{Clock, Millis, SystemClock};
+use crate::config::Config;
+use crate::store::ServerRecord;
+
+/// A `Date` header counts whole seconds and travels a while; more than this is a wrong clock.
+const MAX_SKEW: Duration = Duration::from_secs(5);
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+pub async fn run(file: Option<PathBuf>, online: bool) -> Result<Report, CliError> {
+    let shown = file.as_ref().map_or_else(|| "built-in defaults".into(), |file| file.display().to_string());
+    let config = match Config::load(file.as_deref(), environment()) {
+        Ok(config) => config,
+        Err(problems) => {
+            let list: Vec<Value> = problems
+                .0
+                .iter()
+                .map(|problem| json!({ "path": problem.path, "line": problem.line, "text": problem.text }))
+                .collect();
+            let text = format!("{shown}: {} to put right\n{problems}", super::output::count(list.len() as u64, "problem"));
+            let json = json!({ "ok": false, "config": shown, "problems": list });
+            return Ok(Report::new(text, json).failed_if(true));
+        }
+    };
+    let good = format!("configuration ok ({shown})");
+    if !online {
+        return Ok(Report::new(good, json!({ "ok": true, "config": shown, "problems": [] })));
+    }
+    Ok(try_online(config, &shown, good).await)
+}
+
+async fn try_online(config: Config, shown: &str, good: String) -> Report {
+    let opened = async {
+        let context = Context::open(config.clone()).await?;
+        context.store.ping().await?;
+        let servers = context.store.servers().await?;
+        Ok::<_, CliError>((context, servers))
+    };
+    let (context, mut servers) = match opened.await {
+        Ok(opened) => opened,
+        Err(error) => {
+            let json = json!({ "ok": false, "config": shown, "problems": [], "store": error.to_string() });
+            return Report::new(format!("{good}\nstore: {error}"), json).failed_if(true);
+        }
+    };
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    let api = &context.config.api;
+    let settings = ClientSettings { connect_timeout: api.connect_timeout, max_answer: api.max_answer };
+    let client = match BbbClient::new(&settings) {
+        Ok(client) => client,
+        Err(problem) => {
+            let json = json!({ "ok": false, "config": shown, "problems": [], "store": "ok", "client": problem });
+            return Report::new(format!("{good}\nstore ok\n{problem}"), json).failed_if(true);
+        }
+    };
+    let findings = join_all(servers.iter().map(|server| examine(&client, server, context.config.health.timeout))).await;
+    report(shown, good, &servers, &findings)
+}
+
+/// What one server showed; an empty `problems` means that it is fine.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Finding {
+    version: Option<String>,
+    meetings: Option<usize>,
+    /// The server's clock minus ours, milliseconds.
+    skew_ms: Option<i64>,
+    problems: Vec<String>,
+}
+
+async fn examine(client: &BbbClient, server: &ServerRecord, limit: Duration) -> Finding {
+    let mut finding = Finding::default();
+    match client.index(server, limit).await {
+        Err(error) => {
+            finding.problems.push(format!("no answer from {}: {error}", server.url));
+            return finding;
+        }
+        Ok(answer) => {
+            finding.skew_ms = answer.date.as_deref().and_then(|date| skew(date, SystemClock.now()));
+            match bbb::read_version(&answer.body) {
+                Ok(version) => finding.version = Some(version_in_words(&version)),
+                Err(_) => finding.problems.push(format!(
+                    "{} answers (HTTP {}), but not as BigBlueButton: check the address",
+                    server.url,
+                    answer.status.as_u16()
+                )),
+            }
+        }
+    }
+    if let Some(skew) = finding.skew_ms.filter(|skew| skew.unsigned_abs() > MAX_SKEW.as_millis() as u64) {
+        finding.problems.push(format!("its clock is {} s off: check NTP on both machines", skew / 1000));
+    }
+    match signed_call(client, server, limit).await {
+        Ok(meetings) => finding.meetings = Some(meetings),
+        Err(problem) => finding.problems.push(problem),
+    }
+    finding
+}
+
+/// getMeetings, read with care for the one answer that matters here: `checksumError`.
+async fn signed_call(client: &BbbClient, server: &ServerRecord, limit: Duration) -> Result<usize, String> {
+    let answer = client
+        .call(server, "getMeetings", "", Body::None, limit)
+        .await
+        .map_err(|error| format!("getMeetings gave no answer: {error}"))?;
+    if let Ok(list) = bbb::read_meetings(&answer.body) {
+        return Ok(list.meetings.len());
+    }
+    match bbb::read_reply(&answer.body) {
+        Ok(reply) if reply.key == "checksumError" => Err(format!(
+            "the secret is wrong, or {} is not allowed there: compare with `bbb-conf --secret`, then `usher server set {} --secret -`",
+            server.checksum.name(),
+            server.name
+        )),
+        Ok(reply) => Err(format!("getMeetings failed: {} ({})", reply.message, reply.key)),
+        Err(_) => Err(format!("getMeetings was answered with HTTP {}, not by BigBlueButton", answer.status.as_u16())),
+    }
+}
+
+/// Milliseconds the header's moment is ahead of ours.
+fn skew(date: &str, now: Millis) -> Option<i64> {
+    // The header was cut to whole seconds: on average it is half a second older than it says.
+    let theirs = i64::try_from(header_moment(date)?.0).ok()? + 500;
+    Some(theirs - i64::try_from(now.0).ok()?)
+}
+
+/// Reads `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that servers still write (RFC 9110 section 5.6.7).
+fn header_moment(date: &str) -> Option<Millis> {
+    let words: Vec<&str> = date.split_whitespace().collect();
+    let [_, day, month, year, time, "GMT"] = words[..] else { return None };
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let moment = humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()?;
+    let since_epoch = moment.duration_since(UNIX_EPOCH).ok()?;
+    Some(Millis(since_epoch.as_millis() as u64))
+}
+
+/// What the server revealed, or the generation that its answer betrays.
+fn version_in_words(version: &Version) -> String {
+    if let Some(told) = version.bbb.as_ref().filter(|told| !told.is_empty()) {
+        return told.clone();
+    }
+    match version.generation() {
+        Some(generation) => format!("{}.{} or later", generation.major, generation.minor),
+        None => "not revealed".into(),
+    }
+}
+
+fn report(shown: &str, good: String, servers: &[ServerRecord], findings: &[Finding]) -> Report {
+    let mut table = Table::new(&["SERVER", "RESULT", "VERSION", "MEETINGS", "CLOCK"]);
+    let mut rows = Vec::new();
+    let mut problems = Vec::new();
+    for (server, finding) in servers.iter().zip(findings) {
+        table.row(vec![
+            server.name.clone(),
+            if finding.problems.is_empty() { "ok" } else { "PROBLEM" }.into(),
+            finding.version.clone().unwrap_or_default(),
+            finding.meetings.map_or_else(String::new, |meetings| meetings.to_string()),
+            finding.skew_ms.map_or_else(String::new, |skew| format!("{:+.1} s", skew as f64 / 1000.0)),
+        ]);
+        problems.extend(finding.problems.iter().map(|problem| format!("{}: {problem}", server.name)));
+        rows.push(json!({
+            "name": server.name,
+            "ok": finding.problems.is_empty(),
+            "version": finding.version,
+            "meetings": finding.meetings,
+            "skew_ms": finding.skew_ms,
+            "problems": finding.problems,
+        }));
+    }
+    let mut text = format!("{good}\nstore ok\n\n{}", table.or("no servers yet; `usher server add URL --secret -` adds one"));
+    if !problems.is_empty() {
+        text.push_str(&format!("\n\n{}", problems.join("\n")));
+    }
+    let is_bad = !problems.is_empty();
+    let json = json!({ "ok": !is_bad, "config": shown, "problems": problems, "store": "ok", "servers": rows });
+    Report::new(text, json).failed_if(is_bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_header_gives_the_skew() {
+        let now = Millis(784_111_777_500);
+        assert_eq!(skew("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(0));
+        assert_eq!(skew("Sun, 06 Nov 1994 08:50:37 GMT", now), Some(60_000));
+        assert_eq!(skew("Sun, 06 Nov 1994 08:48:37 GMT", now), Some(-60_000));
+        for bad in ["", "now", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 CET"] {
+            assert_eq!(skew(bad, now), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_bad_server_makes_the_check_fail_and_is_named() {
+        let finding = Finding { problems: vec!["the secret is wrong".into()], ..Finding::default() };
+        let server = crate::cli::tests::server("bbb1");
+        let report = report("x", "configuration ok".into(), &[server], &[finding]);
+        assert_eq!(report.exit, crate::cli::Exit::Failed);
+        assert!(report.text.contains("bbb1: the secret is wrong"), "{}", report.text);
+        assert_eq!(report.json["servers"][0]["ok"], false);
+    }
+}

@@ -1,0 +1,175 @@
+//! The command line: clap grammar, one file per noun; interface.md section 1 is the promise behind it.
+//!
+//! Commands act on the store, so they work with the server stopped, and a running server follows. Each returns a
+//! `Report` or one sentence that says what to do next; only `output` prints, only `main` exits. `serve` and `demo` are
+//! called outside any runtime, because Pingora builds its own.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `server`, `tenant`, `tenant_secret`, `tenant_param`, `meeting`, `why` | one noun each; `…_view` shows it |
+//! | `apply/` | the declarative file: wish → plan → writes |
+//! | `check`, `status`, `backup`, `demo/` | one command each |
+//! | `address`, `name`, `secret`, `value` | what operators type, parsed once |
+//! | `context`, `outcome`, `output` | what commands work with, how they end, how they speak |
+
+mod address;
+mod apply;
+mod backup;
+mod check;
+mod context;
+mod demo;
+mod meeting;
+mod name;
+mod outcome;
+mod output;
+mod secret;
+mod server;
+mod server_view;
+mod status;
+mod tenant;
+mod tenant_param;
+mod tenant_secret;
+mod tenant_view;
+mod value;
+mod why;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use serde_json::json;
+
+use crate::config::Config;
+use context::{Context, config_file};
+pub use outcome::{CliError, Exit};
+use output::Report;
+
+/// Load balancer and edge proxy for BigBlueButton
+#[derive(Parser)]
+#[command(name = "usher", version, max_term_width = 100)]
+pub struct Cli {
+    /// Configuration file; /etc/usher/usher.toml if it exists, else built-in defaults
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON with stable keys
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the load balancer
+    Serve,
+    /// Validate the configuration
+    Check {
+        /// Also try the store and every BBB server: address, secret, clock, version
+        #[arg(long)]
+        online: bool,
+    },
+    /// A complete playground on this machine: simulated BBB servers, a tenant, meetings; Ctrl-C removes everything
+    Demo,
+    /// BBB servers of the pool
+    #[command(subcommand)]
+    Server(server::ServerCommand),
+    /// Tenants: who may call
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Meetings and where they are
+    #[command(subcommand)]
+    Meeting(meeting::MeetingCommand),
+    /// Make servers and tenants as a TOML file says; prints the difference
+    Apply(apply::ApplyArgs),
+    /// Write a consistent copy of the store, also while running
+    Backup(backup::BackupArgs),
+    /// Replace the store by a backup, after verifying it
+    Restore(backup::RestoreArgs),
+    /// The pool at one glance
+    Status,
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Parses `arguments` (program name first), carries the command out, prints, and says how the process should exit.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe under `usher --help | head`: nothing to report.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    match carry_out(cli.command, cli.config, cli.json) {
+        Ok(report) => output::print(&report, cli.json),
+        Err(error) => output::print_error(&error),
+    }
+}
+
+fn carry_out(command: Command, asked_config: Option<PathBuf>, json: bool) -> Result<Report, CliError> {
+    let file = config_file(asked_config);
+    match command {
+        Command::Completions { shell } => Ok(completions(shell)),
+        Command::Check { online } => in_runtime(check::run(file, online)),
+        Command::Serve => serve(load(file.as_deref())?, file),
+        Command::Demo => demo::run(json),
+        Command::Restore(args) => backup::restore(&load(file.as_deref())?, &args),
+        command => {
+            let config = load(file.as_deref())?;
+            in_runtime(async move { on_store(&Context::open(config).await?, command).await })
+        }
+    }
+}
+
+async fn on_store(context: &Context, command: Command) -> Result<Report, CliError> {
+    match command {
+        Command::Server(command) => server::run(context, command).await,
+        Command::Tenant(command) => tenant::run(context, command).await,
+        Command::Meeting(command) => meeting::run(context, command).await,
+        Command::Apply(args) => apply::run(context, args).await,
+        Command::Backup(args) => backup::backup(context, args).await,
+        _ => status::run(context).await,
+    }
+}
+
+/// Returns when the server has stopped.
+fn serve(config: Config, file: Option<PathBuf>) -> Result<Report, CliError> {
+    crate::serve::run(config, file).map_err(|error| CliError::Failed(error.to_string()))?;
+    Ok(Report::new("", json!({ "stopped": true })))
+}
+
+/// The checked configuration, or one sentence; `usher check` prints all problems.
+fn load(file: Option<&Path>) -> Result<Config, CliError> {
+    Config::load(file, environment()).map_err(|problems| {
+        let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
+        let more = problems.0.len().saturating_sub(1);
+        let rest = if more == 0 { String::new() } else { format!(" (and {} more)", output::count(more as u64, "problem")) };
+        CliError::Failed(format!("the configuration is wrong: {first}{rest}; `usher check` lists everything"))
+    })
+}
+
+/// Variables that are not text cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn in_runtime(
+    command: impl Future<Output = Result<Report, CliError>>,
+) -> Result<Report, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("cannot start: {error}; check the limits of this account")))?;
+    runtime.block_on(command)
+}
+
+fn completions(shell: clap_complete::Shell) -> Report {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "usher", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    Report::new(script.clone(), json!({ "shell": shell.to_string(), "script": script }))
+}

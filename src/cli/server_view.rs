@@ -1,0 +1,72 @@
+//! How a server is shown: table, details, JSON. The secret is never part of it.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::output::{Report, Table, fields, or_dash};
+use crate::ids::ServerId;
+use crate::store::ServerRecord;
+
+/// Stable keys; `meetings` is the number of placements that point to the server.
+pub fn server_json(server: &ServerRecord, meetings: u64) -> Value {
+    json!({
+        "name": server.name,
+        "url": server.url,
+        "state": server.state.as_str(),
+        "weight": server.weight,
+        "cores": server.cores,
+        "nic_mbit": server.nic_mbit,
+        "tags": server.tags,
+        "region": server.region,
+        "checksum": server.checksum.name(),
+        "version": server.version,
+        "max_meetings": server.max_meetings,
+        "max_people": server.max_people,
+        "meetings": meetings,
+    })
+}
+
+/// All servers as a table, ordered by name.
+pub fn overview(servers: &[ServerRecord], meetings: &HashMap<ServerId, u64>) -> Report {
+    let mut ordered: Vec<&ServerRecord> = servers.iter().collect();
+    ordered.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut table = Table::new(&["NAME", "STATE", "MEETINGS", "CORES", "WEIGHT", "TAGS", "REGION", "ADDRESS"]);
+    let mut rows = Vec::new();
+    for server in ordered {
+        let running = meetings.get(&server.id).copied().unwrap_or(0);
+        table.row(vec![
+            server.name.clone(),
+            server.state.to_string(),
+            running.to_string(),
+            server.cores.to_string(),
+            server.weight.to_string(),
+            server.tags.join(","),
+            or_dash(server.region.as_ref()),
+            server.url.clone(),
+        ]);
+        rows.push(server_json(server, running));
+    }
+    Report::new(table.or("no servers yet; `usher server add URL --secret -` adds one"), Value::Array(rows))
+}
+
+/// One server, a line per property.
+pub fn details(server: &ServerRecord, meetings: u64) -> Report {
+    let text = fields(&[
+        ("name", server.name.clone()),
+        ("address", server.url.clone()),
+        ("state", server.state.to_string()),
+        ("meetings", meetings.to_string()),
+        ("secret", "***".into()),
+        ("checksum", server.checksum.name().into()),
+        ("version", or_dash(server.version.as_ref())),
+        ("cores", server.cores.to_string()),
+        ("weight", server.weight.to_string()),
+        ("network", format!("{} Mbit/s", server.nic_mbit)),
+        ("tags", server.tags.join(", ")),
+        ("region", or_dash(server.region.as_ref())),
+        ("max meetings", or_dash(server.max_meetings)),
+        ("max people", or_dash(server.max_people)),
+    ]);
+    Report::new(text, server_json(server, meetings))
+}

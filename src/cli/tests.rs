@@ -1,0 +1,373 @@
+//! Commands end to end on a real SQLite store, from arguments to report, and the grammar itself.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::bbb::Algorithm;
+use crate::clock::Millis;
+use crate::config::{StoreConfig, StoreUrl};
+use crate::ids::{BbbMeetingId, MeetingId, Secret, ServerId};
+use crate::store::{Claim, Phase, Placement, ServerRecord, ServerState};
+
+/// A plain server for tests of pure functions.
+pub fn server(name: &str) -> ServerRecord {
+    ServerRecord {
+        id: ServerId(1),
+        name: name.into(),
+        url: format!("https://{name}.example.org/bigbluebutton/api/"),
+        secret: Secret::new("secret"),
+        state: ServerState::Enabled,
+        weight: 1.0,
+        cores: 8,
+        nic_mbit: 1000,
+        tags: Vec::new(),
+        region: None,
+        checksum: Algorithm::Sha256,
+        version: None,
+        max_meetings: None,
+        max_people: None,
+    }
+}
+
+/// As `main` does; a second call changes nothing.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// A store in a folder of its own, and commands as somebody would type them.
+struct Desk {
+    folder: tempfile::TempDir,
+    config: Config,
+}
+
+impl Desk {
+    fn new() -> Self {
+        install_crypto();
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::builtin();
+        config.store = StoreConfig { url: StoreUrl::Sqlite(folder.path().join("usher.db")) };
+        config.admin.listen = None;
+        Self { folder, config }
+    }
+
+    async fn context(&self) -> Context {
+        Context::open(self.config.clone()).await.unwrap()
+    }
+
+    async fn type_in(&self, line: &str) -> Result<Report, CliError> {
+        let words = std::iter::once("usher").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(words).map_err(|error| CliError::Usage(error.to_string()))?;
+        on_store(&self.context().await, cli.command).await
+    }
+
+    async fn done(&self, line: &str) -> Report {
+        let report = self.type_in(line).await.unwrap_or_else(|error| unreachable!("{line}: {error}"));
+        assert_eq!(report.exit, Exit::Done, "{line}");
+        report
+    }
+
+    async fn exit(&self, line: &str) -> Exit {
+        self.type_in(line).await.map_or_else(|error| error.exit(), |report| report.exit)
+    }
+
+    /// Places a meeting as the running server would.
+    async fn place(&self, tenant: &str, server: &str, meeting: &str) {
+        let context = self.context().await;
+        let tenant = context.tenant(tenant).await.unwrap();
+        let placement = Placement {
+            tenant: tenant.id,
+            meeting: MeetingId::new(meeting),
+            bbb_id: BbbMeetingId::new(format!("{}-{meeting}", tenant.name)),
+            server: context.server(server).await.unwrap().id,
+            phase: Phase::Claimed,
+            internal_id: None,
+            create_time: 0,
+            attendee_pw: Some(Secret::new("attendee-pw")),
+            moderator_pw: Some(Secret::new("moderator-pw")),
+            claimed_at: Millis(1_700_000_000_000),
+            why: r#"{"reason":"least_load","candidates":[{"name":"bbb1","utilisation":0.1}]}"#.into(),
+        };
+        assert_eq!(context.store.claim(placement).await.unwrap(), Claim::Won);
+    }
+}
+
+const ADD_SERVER: &str = "server add https://bbb1.example.org --secret top-secret-1";
+
+#[test]
+fn the_grammar_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn wrong_usage_is_exit_2_and_help_is_not() {
+    let exit = |line: &str| run(line.split_whitespace().map(OsString::from));
+    assert_eq!(exit("usher server frobnicate"), Exit::Usage);
+    assert_eq!(exit("usher --help"), Exit::Done);
+    assert_eq!(exit("usher --version"), Exit::Done);
+    assert_eq!(exit("usher server add https://a.org --secret x --secret-env Y"), Exit::Usage);
+}
+
+#[test]
+fn completions_name_the_commands() {
+    let report = completions(clap_complete::Shell::Bash);
+    assert!(report.text.contains("tenant") && report.text.contains("cordon"));
+}
+
+#[test]
+fn a_broken_configuration_fails_with_one_sentence_and_check_lists_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("usher.toml");
+    std::fs::write(&file, "[listen]\nhttp = \"nowhere\"\ncolour = 1\n").unwrap();
+    let error = load(Some(&file)).unwrap_err();
+    assert_eq!((error.exit(), error.to_string().lines().count()), (Exit::Failed, 1));
+    let report = in_runtime(check::run(Some(file), false)).unwrap();
+    assert_eq!(report.exit, Exit::Failed);
+    assert_eq!(report.json["problems"].as_array().unwrap().len(), 2, "{}", report.text);
+}
+
+#[tokio::test]
+async fn servers_are_added_listed_changed_and_removed() {
+    let desk = Desk::new();
+    let added = desk.done(ADD_SERVER).await;
+    assert_eq!(added.json["name"], "bbb1");
+    assert_eq!(added.json["url"], "https://bbb1.example.org/bigbluebutton/api/");
+    assert_eq!((&added.json["state"], &added.json["cores"]), (&"enabled".into(), &8.into()));
+    let second = desk
+        .done("server add http://bbb1.example.com:8090/bigbluebutton/ --secret s --tag b --tag a --region north --weight 1.5 --cores 16 --max-people 300 --disabled")
+        .await;
+    assert_eq!(second.json["name"], "bbb1-2");
+    assert_eq!(second.json["tags"], json!(["a", "b"]));
+    assert_eq!((&second.json["state"], &second.json["max_people"]), (&"disabled".into(), &300.into()));
+    desk.done("server set bbb1-2 --name north --tag c --max-people none --region none --version 2.7.8").await;
+    let shown = desk.done("server show north").await;
+    assert_eq!((&shown.json["tags"], &shown.json["max_people"]), (&json!(["c"]), &json!(null)));
+    assert_eq!((&shown.json["region"], &shown.json["version"]), (&json!(null), &"2.7.8".into()));
+    let list = desk.done("server list").await;
+    assert_eq!(list.json.as_array().unwrap().len(), 2);
+    assert!(!format!("{} {} {}", list.text, list.json, shown.text).contains("top-secret-1"));
+    desk.done("server remove north").await;
+    assert_eq!(desk.exit("server show north").await, Exit::Failed);
+}
+
+#[tokio::test]
+async fn the_four_states_can_be_set() {
+    let desk = Desk::new();
+    desk.done(ADD_SERVER).await;
+    for (verb, state) in
+        [("cordon", "cordoned"), ("drain", "draining"), ("disable", "disabled"), ("enable", "enabled")]
+    {
+        assert_eq!(desk.done(&format!("server {verb} bbb1")).await.json["state"], state);
+        assert_eq!(desk.done("server show bbb1").await.json["state"], state);
+    }
+}
+
+#[tokio::test]
+async fn mistakes_have_their_exit_codes() {
+    let desk = Desk::new();
+    desk.done(ADD_SERVER).await;
+    for (line, exit) in [
+        ("server add https://bbb2.example.org", Exit::Usage),
+        ("server add https://bbb2.example.org/moodle --secret x", Exit::Usage),
+        ("server add https://bbb2.example.org --secret x --name Big_One", Exit::Usage),
+        ("server add https://bbb2.example.org --secret x --weight 0", Exit::Usage),
+        ("server add https://bbb1.example.org/bigbluebutton/api --secret x", Exit::Failed),
+        ("server add https://bbb2.example.org --secret x --name bbb1", Exit::Failed),
+        ("server enable nobody", Exit::Failed),
+        ("tenant limit set nobody --max-people 3", Exit::Failed),
+        ("tenant limit set nobody", Exit::Usage),
+        ("meeting why nothing", Exit::Failed),
+    ] {
+        assert_eq!(desk.exit(line).await, exit, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_meetings_is_removed_only_with_force() {
+    let desk = Desk::new();
+    desk.done(ADD_SERVER).await;
+    desk.done("tenant add moodle --secret x").await;
+    desk.place("moodle", "bbb1", "room").await;
+    assert_eq!(desk.exit("server remove bbb1").await, Exit::Refused);
+    assert_eq!(desk.exit("tenant remove moodle").await, Exit::Refused);
+    assert_eq!(desk.exit("server set bbb1 --url https://other.example.org").await, Exit::Refused);
+    let removed = desk.done("server remove bbb1 --force").await;
+    assert_eq!(removed.json["forgotten_meetings"], 1);
+    assert_eq!(desk.done("meeting list").await.json, json!([]));
+    desk.done("tenant remove moodle").await;
+}
+
+#[tokio::test]
+async fn the_first_tenant_is_the_default_and_a_made_secret_is_shown_once() {
+    let desk = Desk::new();
+    let first = desk.done("tenant add moodle").await;
+    let secret = first.json["secret"].as_str().unwrap().to_string();
+    assert!(secret.len() >= 40 && first.text.contains(&secret));
+    assert_eq!((&first.json["default"], &first.json["scoped"]), (&true.into(), &false.into()));
+    assert_eq!(first.json["api_url"], "http://127.0.0.1:8080/bigbluebutton/api");
+    let second = desk.done("tenant add greenlight --secret given").await;
+    assert_eq!((&second.json["default"], &second.json["scoped"]), (&false.into(), &true.into()));
+    assert_eq!(second.json["api_url"], "http://127.0.0.1:8080/t/greenlight/bigbluebutton/api");
+    assert!(!format!("{}{}", second.text, second.json).contains("given"));
+    let hosted = desk.done("tenant add nextcloud --host Rooms.example.org").await;
+    assert_eq!(hosted.json["api_url"], "http://rooms.example.org:8080/bigbluebutton/api");
+    let later = format!("{0}{1}", desk.done("tenant list").await.json, desk.done("tenant show moodle").await.json);
+    assert!(!later.contains(&secret));
+    let masked = desk.done("tenant secret list moodle").await;
+    assert!(!masked.text.contains(&secret) && masked.json[0]["secret"] == "***");
+    assert_eq!(desk.done("tenant secret list moodle --reveal").await.json[0]["secret"], secret.as_str());
+}
+
+#[tokio::test]
+async fn the_default_moves_only_when_given_up_and_then_ids_are_scoped() {
+    let desk = Desk::new();
+    desk.done(ADD_SERVER).await;
+    desk.done("tenant add a --secret x").await;
+    desk.done("tenant add b --secret y").await;
+    assert_eq!(desk.exit("tenant set b --default true").await, Exit::Failed);
+    desk.place("a", "bbb1", "room").await;
+    assert_eq!(desk.exit("tenant set a --default false").await, Exit::Refused);
+    let given_up = desk.done("tenant set a --default false --force").await;
+    assert_eq!((&given_up.json["default"], &given_up.json["scoped"]), (&false.into(), &true.into()));
+    assert_eq!(desk.done("tenant set b --default true").await.json["default"], true);
+}
+
+#[tokio::test]
+async fn secrets_roll_over_and_the_last_one_is_kept() {
+    let desk = Desk::new();
+    desk.done("tenant add a --secret old").await;
+    let old = desk.done("tenant secret list a").await.json[0]["id"].as_i64().unwrap();
+    assert_eq!(desk.exit(&format!("tenant secret retire a {old}")).await, Exit::Refused);
+    assert_eq!(desk.exit("tenant secret add a --secret old").await, Exit::Failed);
+    let new = desk.done("tenant secret add a --secret new").await.json["id"].as_i64().unwrap();
+    assert_ne!(old, new);
+    desk.done(&format!("tenant secret retire a {old} --after 7d")).await;
+    assert_eq!(desk.done("tenant secret list a").await.json[0]["in_force"], true);
+    desk.done(&format!("tenant secret retire a {old}")).await;
+    assert_eq!(desk.done("tenant secret list a").await.json[0]["in_force"], false);
+    assert_eq!(desk.exit("tenant secret retire a 999").await, Exit::Failed);
+}
+
+#[tokio::test]
+async fn rules_and_limits_are_set_and_unset() {
+    let desk = Desk::new();
+    desk.done("tenant add a --secret x").await;
+    desk.done("tenant param set a record false --kind override").await;
+    desk.done("tenant param set a guest=true --call join").await;
+    desk.done("tenant param set a logo --kind block").await;
+    let list = desk.done("tenant param list a").await;
+    assert_eq!(list.json.as_array().unwrap().len(), 3);
+    desk.done("tenant param unset a record").await;
+    assert_eq!(desk.exit("tenant param unset a record").await, Exit::Failed);
+    assert_eq!(desk.done("tenant param list a").await.json.as_array().unwrap().len(), 2);
+    let limited = desk.done("tenant limit set a --max-people 500 --max-meetings 20").await;
+    assert_eq!((&limited.json["max_people"], &limited.json["max_meetings"]), (&500.into(), &20.into()));
+    let freed = desk.done("tenant limit set a --max-people none").await;
+    assert_eq!((&freed.json["max_people"], &freed.json["max_meetings"]), (&json!(null), &20.into()));
+}
+
+#[tokio::test]
+async fn meetings_are_found_explained_and_forgotten() {
+    let desk = Desk::new();
+    desk.done(ADD_SERVER).await;
+    desk.done("tenant add a --secret x").await;
+    desk.done("tenant add b --secret y").await;
+    desk.place("a", "bbb1", "room").await;
+    desk.place("b", "bbb1", "room").await;
+    desk.place("a", "bbb1", "other").await;
+    assert_eq!(desk.done("meeting list").await.json.as_array().unwrap().len(), 3);
+    assert_eq!(desk.done("meeting list --tenant a").await.json.as_array().unwrap().len(), 2);
+    assert_eq!(desk.exit("meeting show room").await, Exit::Usage);
+    assert_eq!(desk.done("meeting show room --tenant b").await.json["bbb_id"], "b-room");
+    assert_eq!(desk.done("meeting show b-room").await.json["tenant"], "b");
+    let why = desk.done("meeting why other").await;
+    assert!(why.text.contains("least_load") && why.text.contains("bbb1  0.10"), "{}", why.text);
+    let everything = format!("{why:?}{:?}", desk.done("meeting show other").await);
+    assert!(!everything.contains("moderator-pw") && !everything.contains("attendee-pw"));
+    assert_eq!(desk.exit("meeting forget other").await, Exit::Refused);
+    desk.done("meeting forget other --force").await;
+    assert_eq!(desk.exit("meeting show other").await, Exit::Failed);
+}
+
+#[tokio::test]
+async fn apply_shows_makes_and_prunes() {
+    let desk = Desk::new();
+    let file = desk.folder.path().join("pool.toml");
+    let text = r#"
+[[server]]
+url = "https://bbb1.example.org"
+secret = "one"
+[[server]]
+url = "https://bbb2.example.org"
+secret = "two"
+[[tenant]]
+name = "moodle"
+hosts = ["rooms.example.org"]
+secrets = ["abc"]
+limits = { max_people = 100 }
+"#;
+    std::fs::write(&file, text).unwrap();
+    let line = format!("apply {}", file.display());
+    let dry = desk.done(&format!("{line} --dry-run")).await;
+    assert_eq!(dry.json["changes"].as_array().unwrap().len(), 3);
+    assert_eq!(desk.done("server list").await.json, json!([]));
+    desk.done(&line).await;
+    assert_eq!(desk.done("server list").await.json.as_array().unwrap().len(), 2);
+    assert_eq!(desk.done("tenant show moodle").await.json["max_people"], 100);
+    assert_eq!(desk.done(&format!("{line} --prune")).await.json["changes"], json!([]));
+
+    desk.place("moodle", "bbb2", "room").await;
+    std::fs::write(&file, text.replace("rooms.", "new.").replacen("bbb2", "bbb3", 1)).unwrap();
+    assert_eq!(desk.exit(&format!("{line} --prune")).await, Exit::Refused);
+    assert_eq!(desk.done("tenant show moodle").await.json["hosts"], json!(["rooms.example.org"]));
+    desk.done(&format!("{line} --prune --force")).await;
+    let names: Vec<String> = desk.done("server list").await.json.as_array().unwrap().iter()
+        .map(|server| server["name"].as_str().unwrap().to_string())
+        .collect();
+    assert_eq!(names, ["bbb1", "bbb3"]);
+}
+
+#[tokio::test]
+async fn apply_moves_a_host_between_tenants_whatever_the_order() {
+    let desk = Desk::new();
+    desk.done("tenant add a --host x.example.org --secret s").await;
+    desk.done("tenant add b --host y.example.org --secret s").await;
+    let file = desk.folder.path().join("pool.toml");
+    let text = "[[tenant]]\nname = \"b\"\nhosts = [\"x.example.org\"]\n[[tenant]]\nname = \"a\"\nhosts = [\"z.example.org\"]\n";
+    std::fs::write(&file, text).unwrap();
+    desk.done(&format!("apply {}", file.display())).await;
+    assert_eq!(desk.done("tenant show b").await.json["hosts"], json!(["x.example.org"]));
+}
+
+#[tokio::test]
+async fn a_backup_comes_back_and_rubbish_does_not() {
+    let desk = Desk::new();
+    desk.done(ADD_SERVER).await;
+    let file = desk.folder.path().join("copy.db");
+    desk.done(&format!("backup {}", file.display())).await;
+    assert_eq!(desk.exit(&format!("backup {}", file.display())).await, Exit::Refused);
+    desk.done(&format!("backup {} --force", file.display())).await;
+    desk.done("server remove bbb1").await;
+    desk.done("tenant add later --secret x").await;
+
+    let restore = |file: &Path, force: bool| {
+        backup::restore(&desk.config, &backup::RestoreArgs { file: file.into(), force })
+    };
+    let rubbish = desk.folder.path().join("rubbish");
+    std::fs::write(&rubbish, "no database").unwrap();
+    assert_eq!(restore(&rubbish, true).unwrap_err().exit(), Exit::Failed);
+    assert_eq!(restore(&file, false).unwrap_err().exit(), Exit::Refused);
+    restore(&file, true).unwrap();
+    assert_eq!(desk.done("server list").await.json[0]["name"], "bbb1");
+    assert_eq!(desk.done("tenant list").await.json, json!([]));
+}
+
+#[tokio::test]
+async fn status_says_in_words_that_nothing_runs() {
+    let mut desk = Desk::new();
+    desk.done(ADD_SERVER).await;
+    // Port 9 of loopback: nobody answers there.
+    desk.config.admin.listen = Some(([127, 0, 0, 1], 9).into());
+    let status = desk.done("status").await;
+    assert!(status.text.contains("not running"), "{}", status.text);
+    assert_eq!((&status.json["running"], &status.json["servers"][0]["name"]), (&false.into(), &"bbb1".into()));
+}

@@ -1,0 +1,80 @@
+//! One answer of a BBB server, read whole within a bound, or the reason why there is none.
+//!
+//! The reasons are for operators: they name the cause, never the URL (it carries a checksum).
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, DATE};
+
+use crate::bbb::BadAnswer;
+
+/// A complete HTTP answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub content_type: String,
+    /// The server's own clock, as it printed it.
+    pub date: Option<String>,
+    pub body: Bytes,
+}
+
+/// Why a call gave no usable answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The server cannot have seen the call: name, connect or TLS failure.
+    #[error("{0}")]
+    NotSent(String),
+    /// The call may have been carried out.
+    #[error("{0}")]
+    Unclear(String),
+}
+
+impl CallError {
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Unclear(_))
+    }
+}
+
+impl From<BadAnswer> for CallError {
+    fn from(bad: BadAnswer) -> Self {
+        Self::Unclear(bad.to_string())
+    }
+}
+
+/// Sends the request and reads the whole answer, at most `max` bytes of it.
+pub(super) async fn read(request: reqwest::RequestBuilder, max: u64) -> Result<Answer, CallError> {
+    let mut response = request.send().await.map_err(describe)?;
+    let status = response.status();
+    let header = |name| response.headers().get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
+    let date = header(DATE).map(str::to_owned);
+    let too_large = || CallError::Unclear(format!("answer larger than {max} bytes"));
+    if response.content_length().is_some_and(|length| length > max) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(describe)? {
+        if (body.len() + chunk.len()) as u64 > max {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, content_type, date, body: body.freeze() })
+}
+
+fn describe(error: reqwest::Error) -> CallError {
+    let nothing_sent = error.is_connect() || error.is_builder();
+    let text = causes(&error.without_url());
+    if nothing_sent { CallError::NotSent(text) } else { CallError::Unclear(text) }
+}
+
+/// The innermost causes of an error in one line; the outer ones only say "error sending request".
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = cause.to_string();
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,116 @@
+//! How Usher calls BBB servers: signed, bounded in time and size, and honest about what may have happened.
+//!
+//! Every parameter goes into the URL, for GET and POST alike, which is valid in all three signature eras of BBB
+//! (bbb-api.md section 2.4). The bytes that are signed are the bytes that are sent. Nothing here retries: whether a
+//! call may be repeated is the caller's knowledge, `CallError` tells it whether the server can have seen the call.
+
+mod answer;
+mod typed;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use url::Url;
+
+pub use answer::{Answer, CallError};
+pub use typed::ok;
+
+use crate::bbb;
+use crate::store::ServerRecord;
+
+/// Limits of all calls.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    pub connect_timeout: Duration,
+    /// Largest answer read, bytes.
+    pub max_answer: u64,
+}
+
+/// What a call carries besides its URL.
+pub enum Body {
+    None,
+    /// Content type and bytes; cheap to clone for another try.
+    Bytes(&'static str, Bytes),
+    /// Content type as the caller gave it, length if known, and a stream; one try only.
+    Stream(String, Option<u64>, reqwest::Body),
+}
+
+/// A pooled HTTP client for BBB servers; clones share the pool.
+#[derive(Clone)]
+pub struct BbbClient {
+    http: reqwest::Client,
+    max_answer: u64,
+}
+
+impl BbbClient {
+    /// Fails only if the system's certificate roots cannot be used.
+    pub fn new(settings: &ClientSettings) -> Result<Self, String> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("Usher/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(settings.connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .http1_only()
+            // Below nginx' keep-alive of 75 s, so that a pooled connection is rarely a dead one.
+            .pool_idle_timeout(Duration::from_secs(50))
+            .pool_max_idle_per_host(64)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .build()
+            .map_err(|error| format!("cannot build the HTTP client: {}", answer::causes(&error)))?;
+        Ok(Self { http, max_answer: settings.max_answer })
+    }
+
+    /// Calls `name` with `query` (without checksum), at most `limit` in all.
+    pub async fn call(
+        &self,
+        server: &ServerRecord,
+        name: &str,
+        query: &str,
+        body: Body,
+        limit: Duration,
+    ) -> Result<Answer, CallError> {
+        let url = signed_url(server, name, query)?;
+        let request = match body {
+            Body::None => self.http.get(url),
+            Body::Bytes(content_type, bytes) => self.http.post(url).header(CONTENT_TYPE, content_type).body(bytes),
+            Body::Stream(content_type, length, stream) => {
+                let request = self.http.post(url).header(CONTENT_TYPE, content_type).body(stream);
+                match length {
+                    Some(length) => request.header(CONTENT_LENGTH, length),
+                    None => request,
+                }
+            }
+        };
+        self.send(request, limit).await
+    }
+
+    /// The version call, which needs no checksum.
+    pub async fn index(&self, server: &ServerRecord, limit: Duration) -> Result<Answer, CallError> {
+        let base = server.url.trim_end_matches('/');
+        let url = Url::parse(base).map_err(|error| CallError::NotSent(format!("bad server URL: {error}")))?;
+        self.send(self.http.get(url), limit).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, limit: Duration) -> Result<Answer, CallError> {
+        match tokio::time::timeout(limit, answer::read(request, self.max_answer)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(CallError::Unclear(format!("no complete answer within {} ms", limit.as_millis()))),
+        }
+    }
+}
+
+/// The URL of a signed call, with the checksum last. `Url` may percent-encode a byte that BBB would take raw, so the
+/// query is signed as `Url` prints it.
+fn signed_url(server: &ServerRecord, name: &str, query: &str) -> Result<Url, CallError> {
+    let mut url = Url::parse(&format!("{}{name}", server.url))
+        .map_err(|error| CallError::NotSent(format!("bad server URL: {error}")))?;
+    url.set_query(Some(query));
+    let signed = url.query().unwrap_or_default();
+    let checksum = bbb::sign(name, signed, &server.secret, server.checksum);
+    let complete =
+        if signed.is_empty() { format!("checksum={checksum}") } else { format!("{signed}&checksum={checksum}") };
+    url.set_query(Some(&complete));
+    Ok(url)
+}

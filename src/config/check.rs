@@ -1,0 +1,143 @@
+//! What no single value shows: ranges, and values that contradict each other. Every rule says what to write instead.
+
+use std::time::Duration;
+
+use super::problem::Problem;
+use super::resolve::problem;
+use super::{Config, defaults};
+
+/// Longest duration any setting may have; keeps sums of times far from overflow.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Adds everything that is wrong with `config` to `problems`.
+pub fn check(config: &Config, problems: &mut Vec<Problem>) {
+    let mut rules = Rules { config, problems };
+    rules.listeners();
+    rules.api();
+    rules.health();
+    rules.load();
+    rules.reserve();
+    rules.limits();
+}
+
+struct Rules<'a> {
+    config: &'a Config,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Rules<'_> {
+    fn require(&mut self, holds: bool, path: &'static str, text: impl Into<String>) {
+        if !holds {
+            self.problems.push(problem(path, &self.config.sources.of(path), text.into()));
+        }
+    }
+
+    fn time(&mut self, path: &'static str, time: Duration) {
+        let text = "write a duration between \"1ms\" and \"30days\"";
+        self.require(time >= Duration::from_millis(1) && time <= LONGEST, path, text);
+    }
+
+    fn positive(&mut self, path: &'static str, number: f64) {
+        self.require(number > 0.0, path, "write a number greater than 0");
+    }
+
+    fn share(&mut self, path: &'static str, number: f64) {
+        self.require((0.0..=1.0).contains(&number), path, "write a share between 0 and 1");
+    }
+
+    fn listeners(&mut self) {
+        let listen = &self.config.listen;
+        self.require(!listen.http.is_empty(), "listen.http", "write at least one address such as \"0.0.0.0:80\"");
+        for (index, address) in listen.http.iter().enumerate() {
+            let is_new = !listen.http[..index].contains(address) || address.port() == 0;
+            self.require(is_new, "listen.http", format!("{address} is listed twice; remove one"));
+        }
+        if let Some(admin) = self.config.admin.listen {
+            let is_free = admin.port() == 0 || !listen.http.contains(&admin);
+            self.require(is_free, "admin.listen", format!("{admin} is a public listener too; choose another port"));
+        }
+    }
+
+    fn api(&mut self) {
+        let api = &self.config.api;
+        self.require((1024..=1 << 30).contains(&api.max_body), "api.max_body", "write a size between 1KiB and 1GiB");
+        let slides = api.max_slides >= api.max_body && api.max_slides <= 1 << 30;
+        self.require(slides, "api.max_slides", "write a size between api.max_body and 1GiB");
+        let buffered = api.max_buffered >= api.max_slides;
+        self.require(buffered, "api.max_buffered", "write at least api.max_slides, or no such body could ever be read");
+        self.require((16..=10_000).contains(&api.max_params), "api.max_params", "write a number between 16 and 10000");
+        let query = (1024..=1 << 20).contains(&api.max_query);
+        self.require(query, "api.max_query", "write a size between 1KiB and 1MiB");
+        let answer = ((64 << 10)..=1 << 30).contains(&api.max_answer);
+        self.require(answer, "api.max_answer", "write a size between 64KiB and 1GiB");
+        self.time("api.request_timeout", api.request_timeout);
+        self.time("api.connect_timeout", api.connect_timeout);
+        let order = api.connect_timeout <= api.request_timeout;
+        self.require(order, "api.connect_timeout", "write at most api.request_timeout, which includes it");
+        let algorithms = &api.checksum_algorithms;
+        self.require(!algorithms.is_empty(), "api.checksum_algorithms", "write at least one, such as \"sha256\"");
+        let are_unique = algorithms.iter().enumerate().all(|(index, one)| !algorithms[..index].contains(one));
+        self.require(are_unique, "api.checksum_algorithms", "write each algorithm once");
+    }
+
+    fn health(&mut self) {
+        let health = &self.config.health;
+        self.time("health.interval", health.interval);
+        self.time("health.poll_interval", health.poll_interval);
+        self.time("health.timeout", health.timeout);
+        self.time("health.failover_after", health.failover_after);
+        self.time("health.max_backoff", health.max_backoff);
+        self.require(health.ended_grace <= LONGEST, "health.ended_grace", "write at most \"30days\"");
+        self.require(health.unhealthy_after > 0, "health.unhealthy_after", "write 1 or more");
+        self.require(health.healthy_after > 0, "health.healthy_after", "write 1 or more");
+        let backoff = health.max_backoff >= health.interval;
+        self.require(backoff, "health.max_backoff", "write at least health.interval");
+    }
+
+    fn load(&mut self) {
+        let load = &self.config.load;
+        self.positive("load.weights.user", load.weights.user);
+        self.positive("load.limits.cpu", load.limits.cpu);
+        self.share("load.limits.cpu", load.limits.cpu);
+        self.positive("load.limits.net", load.limits.net);
+        self.share("load.limits.net", load.limits.net);
+        self.require(load.limits.big_room > 0, "load.limits.big_room", "write 1 or more");
+        self.share("load.audio.tlo_share", load.audio.share);
+        self.share("load.choose.tie", load.choose.tie);
+        self.positive("load.joins.per_core", load.joins.per_core);
+        self.positive("load.joins.max", load.joins.max);
+    }
+
+    fn reserve(&mut self) {
+        let reserve = &self.config.load.reserve;
+        self.positive("load.reserve.prior", reserve.prior);
+        self.positive("load.reserve.cv_unknown", reserve.cv_unknown);
+        self.positive("load.reserve.cv_known", reserve.cv_known);
+        self.positive("load.reserve.temper", reserve.temper);
+        self.share("load.reserve.temper", reserve.temper);
+        let between = "write a quantile between 0.01 and 0.999";
+        self.require((0.01..=0.999).contains(&reserve.quantile), "load.reserve.quantile", between);
+        self.require((0.01..=0.999).contains(&reserve.admit), "load.reserve.admit", between);
+        self.time("load.reserve.tau", reserve.tau);
+        self.time("load.reserve.max_age", reserve.max_age);
+        self.require(reserve.bell_lead <= LONGEST, "load.reserve.bell_lead", "write at most \"30days\"");
+        let day = Duration::from_secs(24 * 3600);
+        let grid = reserve.grid >= Duration::from_secs(60) && reserve.grid <= day;
+        self.require(grid, "load.reserve.grid", "write a duration between \"1m\" and \"24h\"");
+    }
+
+    fn limits(&mut self) {
+        let limits = &self.config.limits;
+        self.require(limits.connections > 0, "limits.connections", "write 1 or more");
+        self.require(limits.requests_per_connection > 0, "limits.requests_per_connection", "write 1 or more");
+        self.require(limits.concurrent_creates > 0, "limits.concurrent_creates", "write 1 or more");
+        self.time("limits.keepalive", limits.keepalive);
+        self.time("limits.header_timeout", limits.header_timeout);
+        self.time("limits.body_timeout", limits.body_timeout);
+        let process = &self.config.process;
+        let threads = format!("write a number between 0 (one per core) and {}", defaults::MAX_THREADS);
+        self.require(process.threads <= defaults::MAX_THREADS, "process.threads", threads);
+        self.require(process.grace_stop <= LONGEST, "process.grace_stop", "write at most \"30days\"");
+        self.require(process.grace_upgrade <= LONGEST, "process.grace_upgrade", "write at most \"30days\"");
+    }
+}

@@ -1,0 +1,185 @@
+//! Every default and limit with its name, unit and reason.
+//!
+//! `conf/usher.toml` shows the same values to operators; a test in `mod.rs` keeps the two equal. Values of the load
+//! formula come from load-model.md section 9, where they are derived.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::load::{Audio, Backlog, Choose, Joins, Load, LoadLimits, NetWeights, Profile, Reserve, Tlo, Video, Weights};
+use super::sections::{
+    Admin, Api, GetMeetings, Health, IsRunning, Limits, Listen, Log, LogFormat, Process, StoreConfig, StoreUrl,
+    WhenFull,
+};
+use super::{Config, Sources};
+use crate::bbb::Algorithm;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// Public port, loopback only: nothing is reachable from outside until the operator says so.
+pub const HTTP_PORT: u16 = 8080;
+/// Admin port, loopback only: metrics and readiness are not for the public.
+pub const ADMIN_PORT: u16 = 8081;
+/// Database, below the directory Usher is started in: a newcomer needs no root.
+pub const STORE_FILE: &str = "./usher-data/usher.db";
+
+/// Bytes. Form bodies and metadata stay far below; BBB's own servlet container takes 2 MB.
+pub const MAX_BODY: u64 = 2 * MIB;
+/// Bytes. Slides inside the XML are base64: 64 MiB carry BBB's default upload limit of 30 MB with room to spare.
+pub const MAX_SLIDES: u64 = 64 * MIB;
+/// Bytes. Four of the biggest bodies at once; a machine with 1 GiB survives it.
+pub const MAX_BUFFERED: u64 = 256 * MIB;
+/// Parameters. BBB knows fewer than 200 and metadata is a few dozen; more is an attack on sorting.
+pub const MAX_PARAMS: usize = 512;
+/// Bytes. Welcome texts and client settings in a query reach a few KiB; servers in front of BBB stop at 64 KiB or less.
+pub const MAX_QUERY: usize = 64 * KIB as usize;
+/// `create` with slides answers after BBB has fetched them; front ends wait 30 s or more.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// One lost SYN is repeated after 1 s; what has not connected after 3 s is better tried elsewhere.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes. `getMeetings` of a server with 2 000 people is about 2 MiB; `getRecordings` of a large one reaches ten times that.
+pub const MAX_ANSWER: u64 = 32 * MIB;
+
+/// Seconds between probes: with three failures a dead server is `down` after 15 s at most.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// `getMeetings` costs BBB more than a probe; joins through us are counted without it.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// Below the probe interval, so that probes of one server never overlap.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
+/// A single lost packet must not make a server `down`.
+pub const UNHEALTHY_AFTER: u32 = 3;
+/// One success may be luck while a server restarts.
+pub const HEALTHY_AFTER: u32 = 2;
+/// Longer than a restart of BBB's web application; moving a live meeting splits it.
+pub const FAILOVER_AFTER: Duration = Duration::from_secs(60);
+/// BBB lists a meeting at once after `create`; this covers a slow `getMeetings` on a busy server.
+pub const ENDED_GRACE: Duration = Duration::from_secs(5);
+/// A server that returns is seen within this time.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// Connections. About 1 GiB of memory when all are in use.
+pub const CONNECTIONS: usize = 65_536;
+/// Just above the 60 s of common front-end proxies, so that they close first.
+pub const KEEPALIVE: Duration = Duration::from_secs(75);
+/// A header is one packet or a few; slower is a slow-loris.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// 64 MiB within it need 18 Mbit/s.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Lets connections of a front-end proxy be spread anew from time to time.
+pub const REQUESTS_PER_CONNECTION: u32 = 10_000;
+/// A rush at the full hour is a few hundred; more waits would outlive the callers' patience.
+pub const CONCURRENT_CREATES: usize = 512;
+
+/// Threads. More than any machine has cores worth using; a slip of the finger must not start a million.
+pub const MAX_THREADS: usize = 1024;
+/// Longer than any ordinary call on the way, shorter than systemd's 90 s.
+pub const GRACE_STOP: Duration = Duration::from_secs(10);
+/// The longest lesson with its WebSockets.
+pub const GRACE_UPGRADE: Duration = Duration::from_secs(4 * 3600);
+
+/// What Usher does without a configuration file.
+pub fn config() -> Config {
+    Config {
+        listen: listen(),
+        admin: Admin { listen: Some(loopback(ADMIN_PORT)) },
+        store: StoreConfig { url: StoreUrl::Sqlite(PathBuf::from(STORE_FILE)) },
+        api: api(),
+        health: Health {
+            interval: PROBE_INTERVAL,
+            poll_interval: POLL_INTERVAL,
+            timeout: PROBE_TIMEOUT,
+            unhealthy_after: UNHEALTHY_AFTER,
+            healthy_after: HEALTHY_AFTER,
+            failover_after: FAILOVER_AFTER,
+            ended_grace: ENDED_GRACE,
+            max_backoff: MAX_BACKOFF,
+        },
+        load: load(),
+        limits: Limits {
+            connections: CONNECTIONS,
+            keepalive: KEEPALIVE,
+            header_timeout: HEADER_TIMEOUT,
+            body_timeout: BODY_TIMEOUT,
+            requests_per_connection: REQUESTS_PER_CONNECTION,
+            concurrent_creates: CONCURRENT_CREATES,
+        },
+        log: Log { format: LogFormat::Text, level: log::LevelFilter::Info, access: true },
+        process: Process { threads: 0, grace_stop: GRACE_STOP, grace_upgrade: GRACE_UPGRADE },
+        sources: Sources(BTreeMap::new()),
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+#[allow(clippy::expect_used)] // a constant; every test of this module would fail
+fn listen() -> Listen {
+    Listen {
+        http: vec![loopback(HTTP_PORT)],
+        trusted_proxies: Vec::new(),
+        public_url: Url::parse(&format!("http://127.0.0.1:{HTTP_PORT}")).expect("the default public_url is a URL"),
+    }
+}
+
+fn api() -> Api {
+    Api {
+        max_body: MAX_BODY,
+        max_slides: MAX_SLIDES,
+        max_buffered: MAX_BUFFERED,
+        max_params: MAX_PARAMS,
+        max_query: MAX_QUERY,
+        request_timeout: REQUEST_TIMEOUT,
+        connect_timeout: CONNECT_TIMEOUT,
+        max_answer: MAX_ANSWER,
+        checksum_algorithms: vec![Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512],
+        unsigned_form_bodies: false,
+        get_meetings: GetMeetings::Live,
+        is_meeting_running: IsRunning::Live,
+        when_full: WhenFull::Accept,
+        logout_url: None,
+    }
+}
+
+fn load() -> Load {
+    Load {
+        profile: Profile::Balanced,
+        weights: Weights {
+            meeting: 20.0,
+            user: 8.0,
+            voice: 45.0,
+            listen: 2.0,
+            cam_in: 3.0,
+            cam_out: 2.0,
+            share_out: 4.0,
+            record: 5.0,
+            square: 0.01,
+        },
+        net: NetWeights { cam: 0.25, voice: 0.04, share: 0.5 },
+        limits: LoadLimits { cpu: 0.80, net: 0.70, big_room: 100 },
+        audio: Audio { tlo: Tlo::ByVersion, floor: 3.0, share: 0.15 },
+        video: Video { page: 5 },
+        backlog: Backlog { per_recording: 1000.0, max_hours: 6.0 },
+        reserve: Reserve {
+            prior: 25.0,
+            cv_unknown: 1.2,
+            cv_known: 0.35,
+            tau: Duration::from_secs(270),
+            temper: 0.3,
+            bell_lead: Duration::from_secs(120),
+            max_age: Duration::from_secs(30 * 60),
+            quantile: 0.75,
+            admit: 0.95,
+            ghost: 33.0,
+            ghost_big: 20.0,
+            grid: Duration::from_secs(15 * 60),
+        },
+        joins: Joins { per_core: 2.5, max: 50.0 },
+        choose: Choose { tie: 0.005 },
+    }
+}

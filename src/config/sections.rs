@@ -1,0 +1,172 @@
+//! The sections of the configuration as typed values, all but `[load]`: what the rest of Usher reads.
+//!
+//! Everything here has been checked; nobody behind this module looks at text, at files or at the environment. Field
+//! names are the key names of the file, so `config.health.failover_after` is `health.failover_after`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use crate::bbb::Algorithm;
+
+/// `[listen]`: the public side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listen {
+    /// Plain HTTP listeners; at least one.
+    pub http: Vec<SocketAddr>,
+    /// Networks whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How browsers and BBB servers reach us: scheme and host, no path.
+    pub public_url: Url,
+}
+
+impl Listen {
+    /// `public_url` as text without a trailing slash, ready to have a path appended.
+    pub fn public_base(&self) -> &str {
+        self.public_url.as_str().trim_end_matches('/')
+    }
+}
+
+/// `[admin]`: metrics, liveness, readiness.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// `None` when switched off.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreConfig {
+    pub url: StoreUrl,
+}
+
+/// Which back end keeps servers, tenants and placements.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreUrl {
+    /// A database file; made, with its directory, if missing.
+    Sqlite(PathBuf),
+}
+
+/// `[api]`: limits and choices of the BBB API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    /// Biggest request body of an ordinary call, bytes.
+    pub max_body: u64,
+    /// Biggest XML body with slides (`create`, `insertDocument`) or text track, bytes.
+    pub max_slides: u64,
+    /// Sum of all request bodies held in memory at once, bytes.
+    pub max_buffered: u64,
+    /// Most parameters in one call.
+    pub max_params: usize,
+    /// Longest query string, bytes.
+    pub max_query: usize,
+    /// Longest a call to a BBB server may take, connecting included.
+    pub request_timeout: Duration,
+    /// Longest connecting to a BBB server may take.
+    pub connect_timeout: Duration,
+    /// Biggest answer read from a BBB server, bytes.
+    pub max_answer: u64,
+    /// What front ends may sign with (bbb-api.md section 2).
+    pub checksum_algorithms: Vec<Algorithm>,
+    /// Accept the era of BBB in which the body of a form POST is not signed.
+    pub unsigned_form_bodies: bool,
+    pub get_meetings: GetMeetings,
+    pub is_meeting_running: IsRunning,
+    pub when_full: WhenFull,
+    /// Where a failed `join` sends the browser when the call names no `logoutURL`; `None` answers with the error itself.
+    pub logout_url: Option<Url>,
+}
+
+/// Where `getMeetings` comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GetMeetings {
+    /// The picture in memory, at most one poll old.
+    Live,
+    /// Every server is asked.
+    Fanout,
+}
+
+/// Where `isMeetingRunning` comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsRunning {
+    /// The picture in memory, at most one poll old.
+    Live,
+    /// The meeting's server is asked.
+    Ask,
+}
+
+/// What a `create` gets when every server is predicted to be over its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The least loaded server.
+    Accept,
+    /// An error.
+    Refuse,
+}
+
+/// `[health]`: probes and polls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// Time between two probes of a server.
+    pub interval: Duration,
+    /// Time between two `getMeetings` of a server.
+    pub poll_interval: Duration,
+    /// Longest a probe or a poll may take.
+    pub timeout: Duration,
+    /// Failures in a row that make a server `down`; the first makes it `suspect`.
+    pub unhealthy_after: u32,
+    /// Successes in a row that make it `up` again.
+    pub healthy_after: u32,
+    /// A meeting may be created elsewhere when its server has been `down` for so long.
+    pub failover_after: Duration,
+    /// A meeting counts as ended when a poll sent so long after its creation does not list it.
+    pub ended_grace: Duration,
+    /// Longest pause between two probes of a server that stays `down`.
+    pub max_backoff: Duration,
+}
+
+/// `[limits]`: of the public listeners.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Open connections at once.
+    pub connections: usize,
+    /// How long an idle connection is kept.
+    pub keepalive: Duration,
+    /// Longest a request's header may take to arrive.
+    pub header_timeout: Duration,
+    /// Longest a whole request body may take to arrive.
+    pub body_timeout: Duration,
+    pub requests_per_connection: u32,
+    /// `create` calls under way at once.
+    pub concurrent_creates: usize,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: log::LevelFilter,
+    /// Write one line per request.
+    pub access: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `[process]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    /// Worker threads; 0 = one per core.
+    pub threads: usize,
+    /// How long a stop waits for requests under way.
+    pub grace_stop: Duration,
+    /// How long the old process of an upgrade lives on for its connections.
+    pub grace_upgrade: Duration,
+}

@@ -1,0 +1,184 @@
+//! Every metric in one place (names and labels: interface.md section 4).
+//!
+//! Labels are bounded by construction: server and tenant names come from the store, calls and reasons are words of
+//! the program. Never a meeting, a user, a secret or a free text. Gauges of servers and tenants are written anew from
+//! the ledger at each scrape, so a removed server's series disappear with it.
+
+use prometheus::{
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Seconds; from a join answered from memory to a create with slides.
+const BUCKETS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0];
+
+/// All metrics of one process.
+pub struct Metrics {
+    registry: Registry,
+    pub api_requests: IntCounterVec,
+    pub api_duration: HistogramVec,
+    pub http_requests: IntCounterVec,
+    pub http_duration: HistogramVec,
+    pub http_bytes: IntCounterVec,
+    pub server_up: IntGaugeVec,
+    pub server_state: IntGaugeVec,
+    pub server_load: GaugeVec,
+    pub server_utilisation: GaugeVec,
+    pub server_meetings: IntGaugeVec,
+    pub server_participants: IntGaugeVec,
+    pub server_voice: IntGaugeVec,
+    pub server_videos: IntGaugeVec,
+    pub server_reserved: GaugeVec,
+    pub server_last_poll: GaugeVec,
+    pub poll_duration: HistogramVec,
+    pub poll_failures: IntCounterVec,
+    pub placements: IntCounterVec,
+    pub create_retries: IntCounter,
+    pub placement_conflicts: IntCounter,
+    pub meetings_ended: IntCounter,
+    pub meetings_adopted: IntCounter,
+    pub twins_ended: IntCounter,
+    pub tenant_meetings: IntGaugeVec,
+    pub tenant_participants: IntGaugeVec,
+    pub tenant_limit_hits: IntCounterVec,
+    pub store_up: IntGauge,
+    pub store_duration: HistogramVec,
+    pub own_network_fault: IntGauge,
+    pub connections: IntGauge,
+    pub log_lines_dropped: IntCounter,
+}
+
+impl Metrics {
+    /// Fails only if two metrics have the same name, which a test excludes.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let make = Maker { registry: Registry::new() };
+        let build = make.gauges("usher_build_info", "Version of this binary.", &["version", "commit"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), option_env!("USHER_COMMIT").unwrap_or("unknown")]).set(1);
+        Ok(Self {
+            api_requests: make.counters(
+                "usher_api_requests_total",
+                "BBB API calls by outcome: ok or the messageKey.",
+                &["call", "tenant", "result"],
+            )?,
+            api_duration: make.histograms("usher_api_request_duration_seconds", "Time to answer an API call.", "call")?,
+            http_requests: make.counters(
+                "usher_http_requests_total",
+                "HTTP requests by listener, route and status class.",
+                &["listener", "route", "code"],
+            )?,
+            http_duration: make.histograms(
+                "usher_http_request_duration_seconds",
+                "Time from the whole header to the end of the answer.",
+                "route",
+            )?,
+            http_bytes: make.counters("usher_http_bytes_total", "Bytes of bodies.", &["direction"])?,
+            server_up: make.gauges("usher_server_up", "1 if the server is up.", &["server"])?,
+            server_state: make.gauges(
+                "usher_server_state",
+                "1 for the state and the health word that apply.",
+                &["server", "state"],
+            )?,
+            server_load: make.floats("usher_server_load", "Load in cores, expected people included.", &["server"])?,
+            server_utilisation: make.floats(
+                "usher_server_utilisation",
+                "Share of the server's capacity in use or reserved; 1 is full.",
+                &["server"],
+            )?,
+            server_meetings: make.gauges("usher_server_meetings", "Meetings on the server.", &["server"])?,
+            server_participants: make.gauges("usher_server_participants", "People on the server.", &["server"])?,
+            server_voice: make.gauges("usher_server_voice", "Voice participants.", &["server"])?,
+            server_videos: make.gauges("usher_server_videos", "Webcams.", &["server"])?,
+            server_reserved: make.floats("usher_server_reserved", "People still expected.", &["server"])?,
+            server_last_poll: make.floats(
+                "usher_server_last_poll_timestamp_seconds",
+                "Time of the last successful getMeetings poll.",
+                &["server"],
+            )?,
+            poll_duration: make.histograms("usher_server_poll_duration_seconds", "Duration of polls.", "server")?,
+            poll_failures: make.counters("usher_server_poll_failures_total", "Failed probes and polls.", &["server"])?,
+            placements: make.counters("usher_placements_total", "Meetings placed.", &["server", "reason"])?,
+            create_retries: make.counter("usher_create_retries_total", "Creates that went on to another server.")?,
+            placement_conflicts: make.counter(
+                "usher_placement_conflicts_total",
+                "Claims that another process had won.",
+            )?,
+            meetings_ended: make.counter("usher_meetings_ended_total", "Meetings that polls found to be over.")?,
+            meetings_adopted: make.counter("usher_meetings_adopted_total", "Unknown meetings taken over.")?,
+            twins_ended: make.counter("usher_twins_ended_total", "Stale copies ended on servers that came back.")?,
+            tenant_meetings: make.gauges("usher_tenant_meetings", "Meetings of the tenant.", &["tenant"])?,
+            tenant_participants: make.gauges("usher_tenant_participants", "People of the tenant.", &["tenant"])?,
+            tenant_limit_hits: make.counters(
+                "usher_tenant_limit_hits_total",
+                "Calls refused by a tenant's limit.",
+                &["tenant"],
+            )?,
+            store_up: make.gauge("usher_store_up", "1 if the last store operation worked.")?,
+            store_duration: make.histograms(
+                "usher_store_operation_duration_seconds",
+                "Time of store operations.",
+                "operation",
+            )?,
+            own_network_fault: make.gauge(
+                "usher_own_network_fault",
+                "1 while all servers fail at once, which is taken as our own fault.",
+            )?,
+            connections: make.gauge("usher_http_connections", "Open connections on the public listeners.")?,
+            log_lines_dropped: make.counter("usher_log_lines_dropped_total", "Log lines lost to a slow writer.")?,
+            registry: make.registry,
+        })
+    }
+
+    /// The whole exposition as text.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        // Writing into memory does not fail.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+}
+
+/// Registers what it makes.
+struct Maker {
+    registry: Registry,
+}
+
+impl Maker {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(&self, metric: C) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.add(IntCounter::new(name, help)?)
+    }
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::new(name, help)?)
+    }
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+    fn floats(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+        self.add(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+    fn histograms(&self, name: &str, help: &str, label: &str) -> Result<HistogramVec, prometheus::Error> {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), &[label])?)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_build_info_is_there() {
+        let metrics = Metrics::new().unwrap();
+        metrics.create_retries.inc();
+        let text = String::from_utf8(metrics.render()).unwrap();
+        assert!(text.contains("usher_build_info"));
+        assert!(text.contains("usher_create_retries_total 1"));
+    }
+}

@@ -1,0 +1,183 @@
+//! What a poll teaches: meetings that ended, claims that came true, twins to end, strangers to take over.
+//!
+//! A poll never ends a meeting with people in it, with one exception: a copy that was left behind when its meeting
+//! was placed elsewhere, which is what an eviction says. Everything else only changes what Usher knows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{info, warn};
+
+use super::Placer;
+use crate::bbb::Meeting;
+use crate::clock::Millis;
+use crate::ids::{InternalId, MeetingKey};
+use crate::store::{Claim, Eviction, Phase, Placement, ServerRecord, ServerState};
+
+/// An ended meeting may still be listed for some seconds, and a poll may be that late.
+const TOMBSTONE_LIFE: Duration = Duration::from_secs(120);
+/// Bound of the memory; the oldest goes first.
+const TOMBSTONES: usize = 50_000;
+const END_LIMIT: Duration = Duration::from_secs(4);
+
+/// Internal ids of meetings that ended a short while ago.
+#[derive(Default)]
+pub struct Tombstones(HashMap<InternalId, Millis>);
+
+impl Tombstones {
+    pub fn bury(&mut self, id: InternalId, now: Millis) {
+        if self.0.len() >= TOMBSTONES {
+            self.0.retain(|_, since| now.since(*since) < TOMBSTONE_LIFE);
+        }
+        if self.0.len() < TOMBSTONES {
+            self.0.insert(id, now);
+        }
+    }
+
+    pub fn holds(&self, id: &InternalId, now: Millis) -> bool {
+        self.0.get(id).is_some_and(|since| now.since(*since) < TOMBSTONE_LIFE)
+    }
+}
+
+impl Placer {
+    /// Takes in a complete getMeetings answer of `server` to a poll sent at `sent`.
+    pub async fn sweep(&self, server: &Arc<ServerRecord>, sent: Millis, meetings: Vec<Meeting>) {
+        let now = self.clock.now();
+        let listed_none = meetings.iter().all(|meeting| meeting.is_breakout);
+        let outcome = self.ledger.note_poll(server.id, sent, now, meetings);
+        if outcome.is_stale {
+            return;
+        }
+        for (key, confirmation) in outcome.confirmed {
+            self.write_confirmation(key, server.id, confirmation);
+        }
+        for changed in outcome.changed {
+            self.ended.lock().bury(changed.before, now);
+            self.write_confirmation(changed.key, server.id, changed.confirmation);
+        }
+        for ended in outcome.ended {
+            self.metrics.meetings_ended.inc();
+            if let Some(internal_id) = &ended.internal_id {
+                self.ended.lock().bury(internal_id.clone(), now);
+            }
+            let released =
+                self.timed_store("release", self.store.release(&ended.key, server.id, ended.internal_id.as_ref())).await;
+            if let Err(error) = released {
+                warn!(meeting = ended.key.meeting.as_str(), error:% = error; "end of a meeting not stored");
+            }
+        }
+        self.settle_evictions(server, &outcome.unknown, now).await;
+        for meeting in outcome.unknown {
+            self.meet_stranger(server, meeting, now).await;
+        }
+        if server.state == ServerState::Draining && listed_none && self.ledger.meetings_on(server.id).is_empty() {
+            self.finish_drain(server).await;
+        }
+    }
+
+    /// A meeting that no placement on this server explains.
+    async fn meet_stranger(&self, server: &Arc<ServerRecord>, meeting: Meeting, now: Millis) {
+        if meeting.is_breakout || meeting.forcibly_ended || self.ended.lock().holds(&meeting.internal_id, now) {
+            return;
+        }
+        let tenants = self.tenants.load();
+        let owner = tenants
+            .iter()
+            .find_map(|tenant| Some((tenant, tenant.own_id(meeting.meeting_id.as_str(), &meeting.metadata)?)));
+        let Some((tenant, own_id)) = owner else { return };
+        let key = MeetingKey { tenant: tenant.id(), meeting: own_id };
+        if self.ledger.find(&key).is_some() {
+            return; // placed elsewhere: if this is a copy of ours, an eviction says so
+        }
+        let placement = Placement {
+            tenant: key.tenant,
+            meeting: key.meeting.clone(),
+            bbb_id: meeting.meeting_id.clone(),
+            server: server.id,
+            phase: Phase::Confirmed,
+            internal_id: Some(meeting.internal_id.clone()),
+            create_time: meeting.create_time,
+            attendee_pw: meeting.attendee_pw.clone(),
+            moderator_pw: meeting.moderator_pw.clone(),
+            claimed_at: now,
+            why: r#"{"reason":"adopted","text":"The meeting was found running on this server."}"#.to_owned(),
+        };
+        match self.timed_store("claim", self.store.claim(placement.clone())).await {
+            Ok(Claim::Won) => {
+                self.metrics.meetings_adopted.inc();
+                info!(server = server.name.as_str(), meeting = key.meeting.as_str(); "unknown meeting taken over");
+                self.ledger.put(placement, now);
+            }
+            Ok(Claim::Taken(theirs)) => {
+                self.ledger.put(theirs, now);
+            }
+            Err(error) => warn!(server = server.name.as_str(), error:% = error; "unknown meeting not taken over"),
+        }
+    }
+
+    /// Ends what evictions name on this server, and drops evictions that have nothing left to do.
+    async fn settle_evictions(&self, server: &Arc<ServerRecord>, unknown: &[Meeting], now: Millis) {
+        let evictions = self.evictions.load_full();
+        let mut settled = false;
+        for eviction in evictions.iter().filter(|eviction| eviction.server == server.id) {
+            let copy = unknown.iter().find(|meeting| {
+                meeting.meeting_id == eviction.bbb_id
+                    && eviction.internal_id.as_ref().is_none_or(|id| *id == meeting.internal_id)
+            });
+            settled |= match copy {
+                Some(copy) => self.evict(server, eviction, copy, now).await,
+                None => self.drop_if_stale(eviction, now).await,
+            };
+        }
+        if settled {
+            self.reload_evictions().await;
+        }
+    }
+
+    /// Ends one stale copy. True if the eviction is settled.
+    async fn evict(&self, server: &Arc<ServerRecord>, eviction: &Eviction, copy: &Meeting, now: Millis) -> bool {
+        let placed = self.ledger.find_by_bbb_id(&eviction.bbb_id);
+        let was_confirmed = eviction.internal_id.is_some();
+        if placed.is_none() && was_confirmed {
+            // Its replacement never came to be: the copy is the meeting, and is taken over again.
+            return self.store.remove_eviction(eviction).await.is_ok();
+        }
+        let password = copy.moderator_pw.as_ref().or(eviction.moderator_pw.as_ref());
+        match self.client.end(server, &copy.meeting_id, password, END_LIMIT).await {
+            Ok(reply) => {
+                info!(server = server.name.as_str(), meeting = copy.internal_id.as_str(), ended = reply.success, people = copy.participants;
+                    "stale copy of a meeting that was placed elsewhere");
+                if reply.success {
+                    self.metrics.twins_ended.inc();
+                    self.ended.lock().bury(copy.internal_id.clone(), now);
+                }
+                false // settled when a later poll no longer lists it
+            }
+            Err(error) => {
+                warn!(server = server.name.as_str(), error:% = error; "stale copy not ended yet");
+                false
+            }
+        }
+    }
+
+    /// A server that has answered without the copy has none, once a create sent before could no longer be at work.
+    async fn drop_if_stale(&self, eviction: &Eviction, now: Millis) -> bool {
+        let patience = self.ledger.claim_timeout();
+        now.since(eviction.since) > patience && self.store.remove_eviction(eviction).await.is_ok()
+    }
+
+    async fn finish_drain(&self, server: &Arc<ServerRecord>) {
+        let mut record = ServerRecord::clone(server);
+        record.state = ServerState::Disabled;
+        match self.timed_store("update", self.store.update_server(record)).await {
+            Ok(()) => {
+                info!(server = server.name.as_str(); "server is empty, drained and disabled");
+                if let Err(error) = self.reload_configuration().await {
+                    warn!(error:% = error; "servers and tenants not read again");
+                }
+            }
+            Err(error) => warn!(server = server.name.as_str(), error:% = error; "drained server not disabled yet"),
+        }
+    }
+}

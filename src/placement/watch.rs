@@ -1,0 +1,132 @@
+//! The watch: probes and polls of all servers side by side, each with its own pace.
+//!
+//! One task per server, so that a server that hangs delays nobody. A probe is the version call, cheap and without
+//! checksum; a poll is getMeetings and feeds the ledger. Both are spread by jitter; a server that keeps failing is
+//! asked less often, up to `max_backoff`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use log::debug;
+use rand::RngExt;
+use tokio::task::JoinHandle;
+
+use super::Placer;
+use crate::client::CallError;
+use crate::ids::ServerId;
+use crate::pool::Source;
+use crate::store::ServerRecord;
+
+/// Pace of the watch.
+#[derive(Clone, Debug)]
+pub struct WatchSettings {
+    pub interval: Duration,
+    pub poll_interval: Duration,
+    pub timeout: Duration,
+    pub max_backoff: Duration,
+}
+
+/// Watches all servers until the returned future is dropped.
+pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>) {
+    let mut tasks = Tasks::default();
+    loop {
+        let servers: Vec<ServerId> =
+            placer.ledger.servers().iter().map(|view| view.record.id).collect();
+        tasks.0.retain(|id, task| {
+            let stays = servers.contains(id) && !task.is_finished();
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for id in servers {
+            tasks.0.entry(id).or_insert_with(|| tokio::spawn(watch_one(placer.clone(), settings.clone(), id)));
+        }
+        placer.monitor.wake.notified().await;
+    }
+}
+
+/// Aborts what it holds on drop.
+#[derive(Default)]
+struct Tasks(HashMap<ServerId, JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in self.0.values() {
+            task.abort();
+        }
+    }
+}
+
+async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, id: ServerId) {
+    let mut next_probe = Instant::now();
+    let mut next_poll = Instant::now();
+    loop {
+        let due = next_probe.min(next_poll);
+        tokio::time::sleep_until(due.into()).await;
+        // The record may have changed since; a server that is gone ends its watch.
+        let Some(view) = placer.ledger.server(id) else { return };
+        let pace = settings.load_full();
+        if next_poll <= Instant::now() {
+            let worked = poll(&placer, &view.record, &pace).await;
+            next_poll = Instant::now() + pause(&placer, id, pace.poll_interval, &pace);
+            if worked {
+                // A poll proves more than a probe does.
+                next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
+                continue;
+            }
+        }
+        if next_probe <= Instant::now() {
+            probe(&placer, &view.record, &pace).await;
+            next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
+        }
+    }
+}
+
+/// The interval with ±10 % jitter, doubled with each failure beyond the third.
+fn pause(placer: &Placer, id: ServerId, interval: Duration, pace: &WatchSettings) -> Duration {
+    let beyond = placer.monitor.failures(id).saturating_sub(3).min(6);
+    let backed_off = interval.saturating_mul(1 << beyond).min(pace.max_backoff.max(interval));
+    backed_off.mul_f64(rand::rng().random_range(0.9..1.1))
+}
+
+async fn probe(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings) {
+    let outcome = placer.client.version(server, pace.timeout).await;
+    if let Ok(version) = &outcome
+        && let Some(text) = version.text()
+    {
+        placer.ledger.set_version(server.id, text, placer.clock.now());
+    }
+    report(placer, server, Source::Probe, outcome.map(|_| ()));
+}
+
+/// True if the server gave its meetings.
+async fn poll(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings) -> bool {
+    let sent = placer.clock.now();
+    let started = Instant::now();
+    let outcome = placer.client.meetings(server, pace.timeout).await;
+    placer.metrics.poll_duration.with_label_values(&[&server.name]).observe(started.elapsed().as_secs_f64());
+    match outcome {
+        Ok(list) => {
+            if list.unreadable > 0 {
+                debug!(server = server.name.as_str(), meetings = list.unreadable; "meetings with ill-formed XML");
+            }
+            report(placer, server, Source::Poll, Ok(()));
+            placer.sweep(server, sent, list.meetings).await;
+            true
+        }
+        Err(error) => {
+            report(placer, server, Source::Poll, Err(error));
+            false
+        }
+    }
+}
+
+fn report(placer: &Placer, server: &ServerRecord, source: Source, outcome: Result<(), CallError>) {
+    if outcome.is_err() {
+        placer.metrics.poll_failures.with_label_values(&[&server.name]).inc();
+    }
+    placer.monitor.observe(server.id, source, outcome.map_err(|error| error.to_string()));
+}

@@ -1,0 +1,97 @@
+//! The state of this process: starting, ready, draining; and why it is not ready.
+//!
+//! `/livez` asks whether the process works at all, `/readyz` whether a front end should send calls here: the store
+//! answers, at least one server is usable, and no stop has begun.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::placement::Placer;
+use crate::pool::Health;
+use crate::store::ServerState;
+
+/// See the module's header.
+#[derive(Default)]
+pub struct Process {
+    loaded: AtomicBool,
+    draining: AtomicBool,
+    in_flight: AtomicUsize,
+    connections: AtomicUsize,
+}
+
+impl Process {
+    /// The store has been read.
+    pub fn set_loaded(&self) {
+        self.loaded.store(true, Ordering::Release);
+    }
+
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Requests being answered now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    pub fn begin_request(&self) -> Counted<'_> {
+        Counted::one_more(&self.in_flight)
+    }
+
+    /// One more connection, unless there are `limit` already.
+    pub fn begin_connection(&self, limit: usize) -> Option<Counted<'_>> {
+        let counted = Counted::one_more(&self.connections);
+        (self.connections.load(Ordering::Acquire) <= limit).then_some(counted)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// Why calls should not be sent here, in words; empty means ready.
+    pub fn not_ready(&self, placer: &Placer) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.is_draining() {
+            reasons.push("stopping: open requests are being finished".to_owned());
+        }
+        if !self.loaded.load(Ordering::Acquire) {
+            reasons.push("starting: the store has not been read yet".to_owned());
+            return reasons;
+        }
+        if placer.metrics.store_up.get() == 0 {
+            reasons.push("the store does not answer: no new meetings, joins go on".to_owned());
+        }
+        if placer.tenants.load().is_empty() {
+            reasons.push("no tenant yet: add one with `usher tenant add`".to_owned());
+        }
+        let servers = placer.ledger.servers();
+        let usable = |state, health| state == ServerState::Enabled && health == Health::Up;
+        if servers.is_empty() {
+            reasons.push("no BBB server yet: add one with `usher server add`".to_owned());
+        } else if placer.monitor.own_fault() {
+            reasons.push("all BBB servers fail at once: probably our own network".to_owned());
+        } else if !servers.iter().any(|view| usable(view.record.state, view.health)) {
+            reasons.push("no BBB server is both enabled and up".to_owned());
+        }
+        reasons
+    }
+}
+
+/// Counts as long as it lives.
+pub struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn one_more(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::AcqRel);
+        Self(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

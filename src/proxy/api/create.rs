@@ -1,0 +1,93 @@
+//! `create`: parameters made final, then handed to placement.
+//!
+//! A form POST goes on as GET with everything in the query, which every BBB version takes; slides in the body stay in
+//! the body (bbb-api.md sections 2.4 and 4).
+
+use super::Caller;
+use crate::bbb::{Params, TagWish};
+use crate::error::{ApiError, Blame};
+use crate::ids::{MeetingId, MeetingKey};
+use crate::placement::{CreateOrder, Wish};
+use crate::proxy::answer::Answer;
+use crate::proxy::body::Inbound;
+use crate::store::ParamCall;
+
+pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
+    let key = caller.meeting_key()?;
+    let Ok(_place) = caller.shared.creates.try_acquire() else { return Ok(Answer::overloaded()) };
+    let slides = match read_slides(caller, inbound).await {
+        Ok(slides) => slides,
+        Err(answer) => return Ok(answer),
+    };
+    let mut params = caller.params.clone();
+    caller.tenant.apply_rules(ParamCall::Create, &mut params);
+    let mut wish = wish(caller, &key, &params);
+    let bbb_id = wish.bbb_id.clone();
+    params.set("meetingID", bbb_id.as_str());
+    if let Some((name, value)) = caller.tenant.scope_parameter(&key.meeting) {
+        params.set(&name, &value);
+    }
+    if let Some(parent) = parent_of_breakout(caller, &params) {
+        let found = caller.shared.placer.ledger.find(&parent);
+        if let Some(found) = found {
+            params.set("parentMeetingID", found.bbb_id.as_str());
+            wish.pinned = Some(found.server);
+        }
+    }
+    let body = slides.as_ref().map(|(content_type, held)| (*content_type, held.bytes.clone()));
+    let order = CreateOrder { wish, params, body, deadline: caller.deadline };
+    let created = caller.shared.placer.create(&order).await?;
+    let body = caller.for_tenant(created.body, &bbb_id, &key.meeting)?;
+    let answer = Answer::xml(body).no_cache().from_server(&created.server, created.upstream);
+    Ok(if created.success { answer } else { answer.failed_with(&created.key, Blame::Client) })
+}
+
+/// XML modules or multipart; kept in memory, because another server may need them too.
+async fn read_slides(
+    caller: &Caller<'_>,
+    inbound: &mut Inbound<'_>,
+) -> Result<Option<(&'static str, crate::proxy::body::Held)>, Answer> {
+    if caller.form.is_some() || super::is_read(caller.request.method) || !caller.request.has_body() {
+        return Ok(None);
+    }
+    if caller.request.media_type == "multipart/form-data" {
+        let error = ApiError::client("unsupportedContentType", "Send slides as application/xml.");
+        return Err(Answer::error(&error));
+    }
+    let held = inbound.whole(caller.config.api.max_slides).await.map_err(Answer::body_failure)?;
+    // The bare media type: some releases refuse a charset parameter (bbb-api.md section 4.1).
+    Ok((!held.bytes.is_empty()).then_some(("application/xml", held)))
+}
+
+fn wish(caller: &Caller<'_>, key: &MeetingKey, params: &Params) -> Wish {
+    let number = |name: &str| params.get(name).and_then(|text| text.parse::<u32>().ok()).filter(|number| *number > 0);
+    let truth = |name: &str| params.get(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    let tenant = &caller.tenant.record;
+    Wish {
+        key: key.clone(),
+        bbb_id: caller.tenant.bbb_id(&key.meeting),
+        tags: TagWish::parse(params.get("meta_server-tag").unwrap_or_default()),
+        region: tenant.region.clone(),
+        pool: tenant.pool.clone(),
+        size_hint: number("meta_expected-participants").or_else(|| number("meta_size-hint")),
+        max_participants: number("maxParticipants"),
+        recorded: truth("record"),
+        webcams_only_for_moderator: truth("webcamsOnlyForModerator"),
+        limits: caller.tenant.limits(),
+        exclude: Vec::new(),
+        pinned: None,
+        when_full: match caller.config.api.when_full {
+            crate::config::WhenFull::Accept => crate::placement::WhenFull::Accept,
+            crate::config::WhenFull::Refuse => crate::placement::WhenFull::Refuse,
+        },
+    }
+}
+
+/// A front end may make breakout rooms itself; they belong on their parent's server.
+fn parent_of_breakout(caller: &Caller<'_>, params: &Params) -> Option<MeetingKey> {
+    if !params.get("isBreakout").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+        return None;
+    }
+    let parent = params.get("parentMeetingID").filter(|id| !id.is_empty())?;
+    Some(MeetingKey { tenant: caller.tenant.id(), meeting: MeetingId::new(parent) })
+}

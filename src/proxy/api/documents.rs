@@ -1,0 +1,70 @@
+//! `insertDocument` and `sendChatMessage`: calls that go to the meeting's server as they are.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Caller;
+use super::forward::Target;
+use crate::client::Body;
+use crate::error::ApiError;
+use crate::pool::Health;
+use crate::proxy::answer::Answer;
+use crate::proxy::body::{BodyFailure, Inbound};
+
+/// Pieces of a body on their way to the server.
+const PIECES: usize = 4;
+
+/// Streams the slides through; nothing of them is kept.
+pub async fn insert_document(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
+    let target = reachable(caller)?;
+    let (sender, pieces) = mpsc::channel::<Result<Bytes, std::io::Error>>(PIECES);
+    let stream = reqwest::Body::wrap_stream(ReceiverStream::new(pieces));
+    let body = Body::Stream("application/xml".to_owned(), inbound.announced(), stream);
+    let max = caller.config.api.max_slides;
+    let pump = pin!(async move {
+        loop {
+            match inbound.next(max).await {
+                Ok(Some(piece)) => {
+                    if sender.send(Ok(piece)).await.is_err() {
+                        return Ok(()); // the server has answered or gone without reading on
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(failure) => {
+                    // An error in the stream breaks the call off, so the server cannot take half a body for a whole.
+                    let _ = sender.send(Err(std::io::Error::other("the caller's body broke off"))).await;
+                    return Err(failure);
+                }
+            }
+        }
+    });
+    let call = pin!(caller.forward(&target, body));
+    let outcome: Result<_, BodyFailure> = match select(pump, call).await {
+        Either::Left((Ok(()), call)) => Ok(call.await),
+        Either::Left((Err(failure), _)) => Err(failure),
+        Either::Right((answered, _)) => Ok(answered),
+    };
+    match outcome {
+        Ok(answered) => answered.map(|(_, answer)| answer.no_cache()),
+        Err(failure) => Ok(Answer::body_failure(failure)),
+    }
+}
+
+pub async fn send_chat_message(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let target = reachable(caller)?;
+    Ok(caller.forward(&target, Body::None).await?.1.no_cache())
+}
+
+/// The meeting's server, if it is worth calling.
+fn reachable(caller: &Caller<'_>) -> Result<Target, ApiError> {
+    let key = caller.meeting_key()?;
+    let view = caller.shared.placer.ledger.find(&key).ok_or_else(ApiError::not_found)?;
+    if view.health == Health::Down {
+        return Err(super::forward::no_answer());
+    }
+    Ok(Target { server: view.record.clone(), bbb_id: view.bbb_id.clone(), meeting: key.meeting })
+}

@@ -1,0 +1,91 @@
+//! One call to the server that has a meeting, and its answer made fit for the tenant.
+//!
+//! A server's own failure (no answer, no XML, our signature refused) never reaches the caller as it is: the caller
+//! would look for the fault at home.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Caller;
+use crate::bbb::{self, Params, Reply, Rewrite};
+use crate::client::{self, Body, CallError};
+use crate::error::{ApiError, Blame};
+use crate::ids::{BbbMeetingId, MeetingId};
+use crate::proxy::answer::Answer;
+use crate::store::ServerRecord;
+use crate::tenant::HIDDEN_META_PREFIX;
+
+/// Where a meeting lives, breakout rooms included.
+pub struct Target {
+    pub server: Arc<ServerRecord>,
+    pub bbb_id: BbbMeetingId,
+    pub meeting: MeetingId,
+}
+
+impl Caller<'_> {
+    /// Calls the meeting's server with the caller's parameters. The answer is BBB's own; `Err` means that the server
+    /// gave none that could be used.
+    pub async fn forward(&self, target: &Target, body: Body) -> Result<(Reply, Answer), ApiError> {
+        let mut params = self.params.clone();
+        params.set("meetingID", target.bbb_id.as_str());
+        let (reply, body, took) = self.call_server(&target.server, &params, body).await?;
+        let mut answer = Answer::xml(self.for_tenant(body, &target.bbb_id, &target.meeting)?);
+        answer = answer.from_server(&target.server, took);
+        if !reply.success {
+            answer = answer.failed_with(&reply.key, Blame::Client);
+        }
+        Ok((reply, answer))
+    }
+
+    /// One signed call; reports the outcome to the health book.
+    pub async fn call_server(
+        &self,
+        server: &Arc<ServerRecord>,
+        params: &Params,
+        body: Body,
+    ) -> Result<(Reply, Bytes, std::time::Duration), ApiError> {
+        let placer = &self.shared.placer;
+        let started = Instant::now();
+        let call = placer.client.call(server, self.call.name(), &params.to_query(), body, self.left()).await;
+        let usable = call.and_then(client::ok).and_then(|answer| {
+            let reply = bbb::read_reply(&answer.body)?;
+            match reply.key.as_str() {
+                "checksumError" | "apiNotEnabled" if !reply.success => {
+                    Err(CallError::Unclear(format!("answered {}", reply.key)))
+                }
+                _ => Ok((reply, answer.body)),
+            }
+        });
+        match usable {
+            Ok((reply, body)) => {
+                placer.monitor.call_worked(server.id);
+                Ok((reply, body, started.elapsed()))
+            }
+            Err(error) => {
+                placer.monitor.call_failed(server.id, &error);
+                log::warn!(request_id = self.request.id.as_str(), server = server.name.as_str(), call = self.call.name(),
+                    reason = error.to_string().as_str(); "call to a server failed");
+                Err(no_answer())
+            }
+        }
+    }
+
+    /// A BBB document as this tenant may see it: its own meeting id, none of our metadata.
+    pub fn for_tenant(&self, body: Bytes, bbb_id: &BbbMeetingId, meeting: &MeetingId) -> Result<Bytes, ApiError> {
+        if self.tenant.record.scope.is_none() {
+            return Ok(body);
+        }
+        let rules = Rewrite {
+            meeting_id: Some((bbb_id.as_str(), meeting.as_str())),
+            hide_meta_prefix: HIDDEN_META_PREFIX,
+        };
+        bbb::rewrite(&body, &rules).map(Bytes::from).map_err(|_| no_answer())
+    }
+}
+
+/// The server of the meeting is there no more, or talks nonsense.
+pub fn no_answer() -> ApiError {
+    ApiError::server("internalError", "The server of this meeting does not answer. Try again in a moment.")
+}

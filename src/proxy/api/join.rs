@@ -1,0 +1,103 @@
+//! `join`: answered from memory with a redirect to the meeting's server, signed anew.
+//!
+//! The browser itself must reach the server's `join`, because the session cookie is set there (bbb-api.md 3.6); so
+//! nothing is forwarded. The person is counted at once. Errors redirect as BBB's do: to `errorRedirectUrl`, else
+//! `logoutURL`, else our own page; never to a target taken from a request whose signature did not hold.
+
+use super::Caller;
+use crate::bbb;
+use crate::config::Config;
+use crate::error::{ApiError, Blame};
+use crate::placement::JoinRefusal;
+use crate::proxy::answer::Answer;
+use crate::proxy::pages;
+use crate::store::{ParamCall, ServerRecord};
+
+pub fn join(caller: &Caller<'_>) -> Answer {
+    let key = match caller.meeting_key() {
+        Ok(key) => key,
+        Err(error) => return failed(caller, &error),
+    };
+    if caller.params.get("fullName").is_none_or(str::is_empty) {
+        return failed(caller, &ApiError::client("missingParamFullName", "You must specify a name for the attendee."));
+    }
+    let ledger = &caller.shared.placer.ledger;
+    match ledger.admit_join(&key, &caller.tenant.limits(), caller.now) {
+        Ok(ticket) => redirect(caller, &ticket.record, ticket.bbb_id.as_str()),
+        Err(JoinRefusal::Unknown) => match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
+            Some(breakout) => redirect(caller, &breakout.record, breakout.bbb_id.as_str()),
+            None => failed(
+                caller,
+                &ApiError::client(
+                    "invalidMeetingIdentifier",
+                    "The meeting ID that you supplied did not match any existing meetings",
+                ),
+            ),
+        },
+        Err(JoinRefusal::TenantPeople { limit }) => {
+            caller.shared.metrics.tenant_limit_hits.with_label_values(&[caller.tenant.name()]).inc();
+            let text = format!("The limit of {limit} people is reached.");
+            failed(caller, &ApiError::client("participantLimitReached", text))
+        }
+        Err(JoinRefusal::ServerDown { .. }) => {
+            let error = ApiError::server("serverUnavailable", "The server of this meeting does not answer.");
+            if wants_xml(caller) {
+                return Answer::error(&error);
+            }
+            pages::waiting().failed_with("serverUnavailable", Blame::Server)
+        }
+        Err(JoinRefusal::ServerDisabled) => {
+            failed(caller, &ApiError::client("serverUnavailable", "The server of this meeting is disabled."))
+        }
+    }
+}
+
+/// 302 to the server's own `join`, parameters in the caller's order and bytes.
+fn redirect(caller: &Caller<'_>, server: &std::sync::Arc<ServerRecord>, bbb_id: &str) -> Answer {
+    let mut params = caller.params.clone();
+    caller.tenant.apply_rules(ParamCall::Join, &mut params);
+    if params.get("meetingID") != Some(bbb_id) {
+        params.set("meetingID", bbb_id);
+    }
+    let query = params.to_query();
+    let checksum = bbb::sign("join", &query, &server.secret, server.checksum);
+    let mut answer = Answer::redirect(format!("{}join?{query}&checksum={checksum}", server.url)).no_cache();
+    answer.server = Some(server.clone());
+    answer
+}
+
+/// A join whose signature did not hold: BBB redirects here too, but only our own page is a safe target.
+pub fn refused(config: &Config, answer: Answer) -> Answer {
+    let error = ApiError::checksum();
+    if answer.result != error.key {
+        return answer;
+    }
+    match bbb::error_redirect(&own_page(config), &[(error.key.as_ref(), error.message.as_ref())]) {
+        Some(location) => Answer::redirect(location).no_cache().failed_with(&error.key, error.blame),
+        None => answer,
+    }
+}
+
+fn own_page(config: &Config) -> String {
+    let own = || format!("{}/", config.listen.public_base());
+    config.api.logout_url.as_ref().map_or_else(own, |configured| configured.to_string())
+}
+
+/// BBB's failure: a redirect that carries the error.
+fn failed(caller: &Caller<'_>, error: &ApiError) -> Answer {
+    let named = |name: &str| caller.params.get(name).filter(|target| !target.is_empty());
+    let own = own_page(&caller.config);
+    let errors = [(error.key.as_ref(), error.message.as_ref())];
+    let location = [named("errorRedirectUrl"), named("logoutURL"), Some(own.as_str())]
+        .into_iter()
+        .flatten()
+        .find_map(|target| bbb::error_redirect(target, &errors));
+    match location {
+        Some(location) => Answer::redirect(location).no_cache().failed_with(&error.key, error.blame),
+        None => Answer::error(error),
+    }
+}
+
+fn wants_xml(caller: &Caller<'_>) -> bool {
+    caller.params.get("redirect").is_some_and(|value| value.eq_ignore_ascii_case("false"))
+}

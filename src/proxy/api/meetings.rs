@@ -1,0 +1,210 @@
+//! Calls about live meetings: end, isMeetingRunning, getMeetingInfo, getMeetings, getSessions.
+//!
+//! The picture answers what it knows for certain; where only the server knows, it is asked; and where the server does
+//! not answer, the last known picture does, with its age, rather than an error that would make a front end believe the
+//! meeting gone.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::Caller;
+use super::forward::{Target, no_answer};
+use crate::bbb::{self, Created, NewMeeting, Params, Rewrite};
+use crate::client::Body;
+use crate::config::{GetMeetings, IsRunning};
+use crate::error::ApiError;
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey};
+use crate::placement::{MeetingFragment, MeetingView};
+use crate::pool::Health;
+use crate::proxy::answer::Answer;
+use crate::store::Phase;
+use crate::tenant::HIDDEN_META_PREFIX;
+
+const AGE_HEADER: &str = "X-Usher-Age-Ms";
+
+/// What the picture knows about the meeting of a call.
+enum Found {
+    Meeting(Box<MeetingView>),
+    Breakout(Target),
+    Nothing,
+}
+
+fn find(caller: &Caller<'_>, key: &MeetingKey) -> Found {
+    let ledger = &caller.shared.placer.ledger;
+    if let Some(view) = ledger.find(key) {
+        return Found::Meeting(Box::new(view));
+    }
+    match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
+        Some(breakout) => Found::Breakout(Target {
+            server: breakout.record,
+            bbb_id: breakout.bbb_id,
+            meeting: key.meeting.clone(),
+        }),
+        None => Found::Nothing,
+    }
+}
+
+fn target_of(view: &MeetingView, key: &MeetingKey) -> Target {
+    Target { server: view.record.clone(), bbb_id: view.bbb_id.clone(), meeting: key.meeting.clone() }
+}
+
+/// The server decides; a wrong password changes nothing, and the placement stays until a poll no longer lists it.
+pub async fn end(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let key = caller.meeting_key()?;
+    let placer = &caller.shared.placer;
+    let target = match find(caller, &key) {
+        Found::Nothing => return Err(ApiError::not_found()),
+        Found::Breakout(target) => target,
+        Found::Meeting(view) if view.health == Health::Down => return Err(no_answer()),
+        Found::Meeting(view) => target_of(&view, &key),
+    };
+    let (reply, answer) = caller.forward(&target, Body::None).await?;
+    if reply.success {
+        placer.ledger.note_end(&key, placer.clock.now());
+    }
+    Ok(answer.no_cache())
+}
+
+pub async fn is_meeting_running(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let key = caller.meeting_key()?;
+    let view = match find(caller, &key) {
+        Found::Nothing => return Ok(Answer::xml(bbb::running(false)).no_cache()),
+        Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1.no_cache()),
+        Found::Meeting(view) => view,
+    };
+    // "Running" from a recent poll is certain enough; "not running" may have changed with the last join.
+    let fresh = caller.config.health.poll_interval * 2;
+    let age = view.polled_at.map(|polled| caller.now.since(polled));
+    let known = view.running && !view.ending && age.is_some_and(|age| age <= fresh);
+    if (known && caller.config.api.is_meeting_running == IsRunning::Live) || view.health == Health::Down {
+        return Ok(Answer::xml(bbb::running(view.running)).no_cache().with(AGE_HEADER, age_of(age)));
+    }
+    match caller.forward(&target_of(&view, &key), Body::None).await {
+        Ok((_, answer)) => Ok(answer.no_cache()),
+        Err(_) => Ok(Answer::xml(bbb::running(view.running)).no_cache().with(AGE_HEADER, age_of(age))),
+    }
+}
+
+pub async fn get_meeting_info(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let key = caller.meeting_key()?;
+    let view = match find(caller, &key) {
+        Found::Nothing => return Err(ApiError::not_found()),
+        Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1),
+        Found::Meeting(view) => view,
+    };
+    let failure = if view.health == Health::Down {
+        no_answer()
+    } else {
+        match caller.forward(&target_of(&view, &key), Body::None).await {
+            Ok((_, answer)) => return Ok(answer),
+            Err(error) => error,
+        }
+    };
+    last_known(caller, &view).ok_or(failure)
+}
+
+/// The meeting as the last poll saw it.
+fn last_known(caller: &Caller<'_>, view: &MeetingView) -> Option<Answer> {
+    if view.phase != Phase::Confirmed || view.ending {
+        return None;
+    }
+    let fragment = caller.shared.placer.ledger.fragment(&view.key).filter(|fragment| !fragment.is_empty())?;
+    let body = Bytes::from(bbb::meeting_info(&fragment));
+    let body = caller.for_tenant(body, &view.bbb_id, &view.key.meeting).ok()?;
+    let age = view.polled_at.map(|polled| caller.now.since(polled));
+    Some(Answer::xml(body).with(AGE_HEADER, age_of(age)))
+}
+
+pub async fn get_meetings(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    if caller.config.api.get_meetings == GetMeetings::Fanout {
+        ask_all_servers(caller).await;
+    }
+    let placer = &caller.shared.placer;
+    let picture = placer.ledger.meetings_of(caller.tenant.id());
+    let age = picture.oldest_poll.map(|polled| placer.clock.now().since(polled));
+    let fragments = picture.fragments.iter().map(|fragment| fragment_for_tenant(caller, fragment));
+    let body = bbb::meetings(fragments);
+    Ok(Answer::xml(body).no_cache().with(AGE_HEADER, age_of(age)))
+}
+
+/// `fanout`: polls every server that may answer, at once, before the picture is rendered. A server that fails leaves
+/// its part of the picture as it was.
+async fn ask_all_servers(caller: &Caller<'_>) {
+    let placer = &caller.shared.placer;
+    let servers = placer.ledger.servers();
+    let limit = caller.left().min(caller.config.health.timeout);
+    let polls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
+        let sent = placer.clock.now();
+        match placer.client.meetings(&view.record, limit).await {
+            Ok(list) => placer.sweep(&view.record, sent, list.meetings).await,
+            Err(error) => placer.monitor.call_failed(view.record.id, &error),
+        }
+    });
+    join_all(polls).await;
+}
+
+fn fragment_for_tenant(caller: &Caller<'_>, fragment: &MeetingFragment) -> Bytes {
+    if fragment.xml.is_empty() {
+        return unpolled(fragment);
+    }
+    if caller.tenant.record.scope.is_none() {
+        return fragment.xml.clone();
+    }
+    let rules = Rewrite {
+        meeting_id: Some((fragment.bbb_id.as_str(), fragment.meeting.as_str())),
+        hide_meta_prefix: HIDDEN_META_PREFIX,
+    };
+    // Fragments in the picture have been read once, so they can be read again.
+    bbb::rewrite(&fragment.xml, &rules).map(Bytes::from).unwrap_or_default()
+}
+
+/// A meeting known from the store alone, after a start and before its server's first poll.
+fn unpolled(fragment: &MeetingFragment) -> Bytes {
+    let created = Created {
+        meeting_id: BbbMeetingId::new(fragment.meeting.as_str()),
+        internal_id: fragment.internal_id.clone().unwrap_or_else(|| InternalId::new("")),
+        create_time: fragment.create_time,
+        attendee_pw: fragment.attendee_pw.clone(),
+        moderator_pw: fragment.moderator_pw.clone(),
+        parent: None,
+        voice_bridge: String::new(),
+        dial_number: String::new(),
+        create_date: String::new(),
+        has_user_joined: false,
+        duration: 0,
+        forcibly_ended: false,
+        duplicate: false,
+        message_key: String::new(),
+        message: String::new(),
+    };
+    bbb::new_meeting_fragment(&NewMeeting::from_create(&created, &Params::default())).into()
+}
+
+/// Only the servers know who is in a session: all are asked, and those that answer are merged.
+pub async fn get_sessions(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let placer = &caller.shared.placer;
+    let servers = placer.ledger.servers();
+    let limit = caller.left().min(caller.config.health.timeout);
+    let calls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
+        let call = placer.client.call(&view.record, "getSessions", "", Body::None, limit).await;
+        match call.and_then(crate::client::ok).and_then(|answer| Ok(bbb::read_sessions(&answer.body)?)) {
+            Ok(sessions) => sessions,
+            Err(error) => {
+                placer.monitor.call_failed(view.record.id, &error);
+                Vec::new()
+            }
+        }
+    });
+    let sessions: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
+    let own = sessions.iter().filter(|session| {
+        placer.ledger.find_internal(&session.internal_id).is_some_and(|key| key.tenant == caller.tenant.id())
+    });
+    Ok(Answer::xml(bbb::sessions(own.map(|session| &session.xml))).no_cache())
+}
+
+/// Milliseconds, or `unknown` before the first poll.
+fn age_of(age: Option<Duration>) -> String {
+    age.map_or_else(|| "unknown".to_owned(), |age| age.as_millis().to_string())
+}

@@ -1,0 +1,266 @@
+//! Recording calls, answered by the servers that have the recordings.
+//!
+//! `getRecordings` asks every server and merges; the changing calls first find out which server has which record and
+//! whether it is the caller's own, then go only there. Paging happens on the merged list: a server would slice its own
+//! (bbb-api.md section 6.4). The central recording store will stand behind the same functions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::Caller;
+use super::forward::no_answer;
+use crate::bbb::{self, Page, Pagination, Params, Recording, Rewrite};
+use crate::client::{self, Body};
+use crate::error::{ApiError, Blame};
+use crate::ids::MeetingId;
+use crate::pool::Health;
+use crate::proxy::answer::{Answer, JSON};
+use crate::proxy::body::Inbound;
+use crate::store::ServerRecord;
+use crate::tenant::{HIDDEN_META_PREFIX, drop_hidden_meta};
+
+/// Says how many servers did not answer, so that an incomplete list can be told from a complete one.
+const INCOMPLETE_HEADER: &str = "X-Usher-Incomplete";
+
+/// The recordings of one server that belong to the caller, each with the tenant's own meeting id.
+struct Found {
+    server: Arc<ServerRecord>,
+    recordings: Vec<(Recording, MeetingId)>,
+}
+
+struct Search {
+    found: Vec<Found>,
+    failed: usize,
+    asked: usize,
+}
+
+impl Search {
+    /// Nothing found is only a finding if somebody answered.
+    fn nobody_answered(&self) -> bool {
+        self.asked > 0 && self.failed == self.asked
+    }
+}
+
+pub async fn get(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let started = Instant::now();
+    let page = Page::from_params(&caller.params);
+    let mut query = caller.params.clone();
+    query.remove("offset");
+    query.remove("limit");
+    drop_hidden_meta(&mut query);
+    scope_meeting_ids(caller, &mut query);
+    let search = search(caller, &query).await;
+    if search.nobody_answered() {
+        return Err(ApiError::server("internalError", "No server could be asked for recordings. Try again in a moment."));
+    }
+    let lists = search.found.into_iter().map(|found| {
+        found.recordings.into_iter().map(|(recording, own)| for_tenant(caller, recording, &own)).collect()
+    });
+    let merged = bbb::merge(lists.collect());
+    let (shown, pagination) = match page {
+        None => (merged, None),
+        Some(Page { offset, limit }) => {
+            let (shown, total) = bbb::page(merged, offset, limit);
+            (shown, Some(Pagination { offset, limit, total }))
+        }
+    };
+    let body = bbb::recordings(shown.iter().map(|recording| &recording.xml), pagination);
+    let mut answer = Answer::xml(body);
+    answer.upstream = Some(started.elapsed());
+    if search.failed > 0 {
+        answer = answer.with(INCOMPLETE_HEADER, search.failed.to_string());
+    }
+    Ok(answer)
+}
+
+pub async fn publish(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let records = record_ids(caller)?;
+    let Some(publish) = caller.params.get("publish").filter(|value| !value.is_empty()) else {
+        return Err(ApiError::client("missingParamPublish", "You must specify a publish value true or false."));
+    };
+    change(caller, &records).await?;
+    // Read as leniently as BBB reads it.
+    let published = ["true", "1", "y", "yes"].iter().any(|word| publish.eq_ignore_ascii_case(word));
+    Ok(Answer::xml(bbb::published(published)))
+}
+
+pub async fn delete(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let records = record_ids(caller)?;
+    change(caller, &records).await?;
+    Ok(Answer::xml(bbb::deleted()))
+}
+
+pub async fn update(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let records = record_ids(caller)?;
+    change(caller, &records).await?;
+    Ok(Answer::xml(bbb::updated(true)))
+}
+
+/// JSON, from the server that has the recording.
+pub async fn text_tracks(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    let server = owner_of_single(caller).await?;
+    let started = Instant::now();
+    let placer = &caller.shared.placer;
+    let query = caller.params.to_query();
+    let answer = placer.client.call(&server, caller.call.name(), &query, Body::None, caller.left()).await;
+    relay_json(caller, &server, answer, started)
+}
+
+pub async fn put_text_track(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
+    let server = owner_of_single(caller).await?;
+    let held = match inbound.whole(caller.config.api.max_slides).await {
+        Ok(held) => held,
+        Err(failure) => return Ok(Answer::body_failure(failure)),
+    };
+    let started = Instant::now();
+    let length = Some(held.bytes.len() as u64);
+    let body = Body::Stream(caller.request.content_type.clone(), length, held.bytes.clone().into());
+    let placer = &caller.shared.placer;
+    let answer = placer.client.call(&server, caller.call.name(), &caller.params.to_query(), body, caller.left()).await;
+    relay_json(caller, &server, answer, started)
+}
+
+fn relay_json(
+    caller: &Caller<'_>,
+    server: &Arc<ServerRecord>,
+    answer: Result<client::Answer, client::CallError>,
+    started: Instant,
+) -> Result<Answer, ApiError> {
+    match answer.and_then(client::ok) {
+        Ok(answer) if answer.content_type.starts_with("application/json") => {
+            Ok(Answer::new(200, JSON, answer.body).from_server(server, started.elapsed()))
+        }
+        Ok(_) => Err(no_answer()),
+        Err(error) => {
+            caller.shared.placer.monitor.call_failed(server.id, &error);
+            Err(no_answer())
+        }
+    }
+}
+
+/// The comma list in `recordID`; BBB decodes it once more (bbb-api.md section 2.5), which ids do not need.
+fn record_ids(caller: &Caller<'_>) -> Result<Vec<String>, ApiError> {
+    let ids = bbb::id_list(&caller.params, "recordID");
+    if ids.is_empty() {
+        return Err(ApiError::client("missingParamRecordID", "You must specify a recordID."));
+    }
+    Ok(ids)
+}
+
+/// Sends a changing call to each server that has some of the caller's `records`, with just those.
+async fn change(caller: &Caller<'_>, records: &[String]) -> Result<(), ApiError> {
+    let by_server = locate(caller, records).await?;
+    let calls = by_server.values().map(|(server, ids)| async move {
+        let mut params = caller.params.clone();
+        drop_hidden_meta(&mut params);
+        params.set("recordID", &ids.join(","));
+        caller.call_server(server, &params, Body::None).await
+    });
+    for outcome in join_all(calls).await {
+        let (reply, ..) = outcome?;
+        if !reply.success {
+            return Err(ApiError { key: reply.key.into(), message: reply.message.into(), blame: Blame::Client });
+        }
+    }
+    Ok(())
+}
+
+/// Which server has which of the records, leaving out what is not the caller's.
+async fn locate(
+    caller: &Caller<'_>,
+    records: &[String],
+) -> Result<BTreeMap<String, (Arc<ServerRecord>, Vec<String>)>, ApiError> {
+    let mut query = Params::default();
+    query.set("recordID", &records.join(","));
+    query.set("state", "any");
+    let search = search(caller, &query).await;
+    let incomplete = search.failed > 0;
+    let mut by_server: BTreeMap<String, (Arc<ServerRecord>, Vec<String>)> = BTreeMap::new();
+    let mut known = 0;
+    for found in search.found {
+        for (recording, _) in found.recordings {
+            // The filter finds prefixes; a change is only for whole ids.
+            if records.iter().any(|id| id.eq_ignore_ascii_case(recording.record_id.as_str())) {
+                let entry =
+                    by_server.entry(found.server.name.clone()).or_insert_with(|| (found.server.clone(), Vec::new()));
+                entry.1.push(recording.record_id.as_str().to_owned());
+                known += 1;
+            }
+        }
+    }
+    if known == 0 && incomplete {
+        return Err(ApiError::server("internalError", "Not all servers could be asked for the recording. Try again."));
+    }
+    if known == 0 {
+        return Err(ApiError::client("notFound", "We could not find recordings"));
+    }
+    Ok(by_server)
+}
+
+async fn owner_of_single(caller: &Caller<'_>) -> Result<Arc<ServerRecord>, ApiError> {
+    let records = record_ids(caller)?;
+    let located = locate(caller, &records[..1]).await.map_err(|error| match error.key.as_ref() {
+        "notFound" => ApiError::client("noRecordings", "No recording was found for that recording ID"),
+        _ => error,
+    })?;
+    located.into_values().next().map(|(server, _)| server).ok_or_else(no_answer)
+}
+
+/// Asks every server that may answer, at once, and keeps what is the caller's.
+async fn search(caller: &Caller<'_>, query: &Params) -> Search {
+    let placer = &caller.shared.placer;
+    let servers = placer.ledger.servers();
+    let query = query.to_query();
+    let limit = caller.left().mul_f64(0.8);
+    let calls = servers.iter().map(|view| {
+        let query = &query;
+        async move {
+            if view.health == Health::Down {
+                return None;
+            }
+            let call = placer.client.call(&view.record, "getRecordings", query, Body::None, limit).await;
+            match call.and_then(client::ok).and_then(|answer| Ok(bbb::read_recordings(&answer.body)?)) {
+                Ok(recordings) => {
+                    let own = recordings.into_iter().filter_map(|recording| {
+                        let id = caller.tenant.own_id(recording.meeting_id.as_str(), &recording.metadata)?;
+                        Some((recording, id))
+                    });
+                    Some(Found { server: view.record.clone(), recordings: own.collect() })
+                }
+                Err(error) => {
+                    placer.monitor.call_failed(view.record.id, &error);
+                    None
+                }
+            }
+        }
+    });
+    let answers = join_all(calls).await;
+    let asked = answers.len();
+    let found: Vec<Found> = answers.into_iter().flatten().collect();
+    Search { failed: asked - found.len(), asked, found }
+}
+
+/// The tenant's ids in the filter become the servers' ids.
+fn scope_meeting_ids(caller: &Caller<'_>, query: &mut Params) {
+    if caller.tenant.record.scope.is_none() {
+        return;
+    }
+    if let Some(list) = query.get("meetingID").filter(|list| !list.is_empty()) {
+        let scoped: Vec<String> =
+            list.split(',').map(|id| caller.tenant.bbb_id(&MeetingId::new(id)).as_str().to_owned()).collect();
+        query.set("meetingID", &scoped.join(","));
+    }
+}
+
+fn for_tenant(caller: &Caller<'_>, mut recording: Recording, own: &MeetingId) -> Recording {
+    if caller.tenant.record.scope.is_some() {
+        let rules =
+            Rewrite { meeting_id: Some((recording.meeting_id.as_str(), own.as_str())), hide_meta_prefix: HIDDEN_META_PREFIX };
+        recording.xml = bbb::rewrite(&recording.xml, &rules).map(Bytes::from).unwrap_or_default();
+    }
+    recording
+}

@@ -1,0 +1,78 @@
+//! The signature of a call, over the raw bytes that were received (bbb-api.md section 2).
+//!
+//! With a query the query is what is signed. A form POST without a query is signed over its sorted and re-encoded
+//! parameters (BBB 2.4 to 2.6); the later rule, which leaves the form unsigned, is accepted only if the operator says
+//! so, because whoever learns one such checksum can send any parameters with it. For the same reason a form beside a
+//! signed query is refused unless that setting is on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Caller, allows_media_type, is_read};
+use crate::bbb::{self, Call, Params};
+use crate::error::ApiError;
+use crate::proxy::Shared;
+use crate::proxy::answer::Answer;
+use crate::proxy::body::{Held, Inbound};
+use crate::proxy::request::Request;
+use crate::tenant::Tenant;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+pub async fn verify<'a>(
+    shared: &'a Shared,
+    request: &'a Request,
+    call: Call,
+    tenant: &Arc<Tenant>,
+    inbound: &mut Inbound<'_>,
+) -> Result<Caller<'a>, Answer> {
+    let config = shared.config.load_full();
+    let now = shared.placer.clock.now();
+    let deadline = Instant::now() + config.api.request_timeout;
+    if request.query.len() > config.api.max_query {
+        let error = ApiError::client("requestTooLarge", "The query is too long.");
+        return Err(Answer { status: 414, ..Answer::error(&error) });
+    }
+    let form = read_form(request, config.api.max_body, inbound).await?;
+    let stripped = bbb::strip_checksum(&request.query);
+    let form_bytes = form.as_ref().map_or(&b""[..], |form| &form.bytes);
+    let body_params = Params::parse(form_bytes, config.api.max_params).map_err(|_| too_many())?;
+    let given = match &stripped.checksum {
+        Some(checksum) => checksum.to_vec(),
+        None => bbb::first_value(form_bytes, "checksum").unwrap_or_default().as_bytes().to_vec(),
+    };
+    let holds = |signed: &[u8]| {
+        let allowed = &config.api.checksum_algorithms;
+        !given.is_empty() && bbb::verify(call.name(), signed, &given, tenant.secrets(now), allowed)
+    };
+    let unsigned_forms = config.api.unsigned_form_bodies;
+    let has_form = !body_params.is_empty();
+    let signed = if stripped.rest.is_empty() && has_form {
+        holds(&bbb::form_signature_base(&body_params)) || (unsigned_forms && holds(b""))
+    } else {
+        (!has_form || unsigned_forms) && holds(&stripped.rest)
+    };
+    if !signed {
+        return Err(Answer::error(&ApiError::checksum()));
+    }
+    if request.has_body() && !is_read(request.method) && !allows_media_type(call, &request.media_type) {
+        let error =
+            ApiError::client("unsupportedContentType", "POST request Content-Type is missing or unsupported");
+        return Err(Answer::error(&error));
+    }
+    let mut params = Params::parse(&stripped.rest, config.api.max_params).map_err(|_| too_many())?;
+    params.append_form(form_bytes, config.api.max_params).map_err(|_| too_many())?;
+    Ok(Caller { shared, config, request, call, tenant: tenant.clone(), params, form, now, deadline })
+}
+
+/// A form is part of what may be signed, so it is read before the signature is looked at, within its own bound.
+async fn read_form(request: &Request, max: u64, inbound: &mut Inbound<'_>) -> Result<Option<Held>, Answer> {
+    if is_read(request.method) || !request.has_body() || request.media_type != FORM {
+        return Ok(None);
+    }
+    inbound.whole(max).await.map(Some).map_err(Answer::body_failure)
+}
+
+fn too_many() -> Answer {
+    Answer::error(&ApiError::client("requestTooLarge", "The request has too many parameters."))
+}

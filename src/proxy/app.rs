@@ -1,0 +1,172 @@
+//! The public listener's application: connections, deadlines, one request after the other.
+//!
+//! Requests that never go upstream are answered without Pingora's proxy machinery. Pingora keeps an HTTP/1.1
+//! connection open for ever unless told otherwise (its issue #447) and has no deadline for a whole header, so both are
+//! set here; a request line with a query is never given to Pingora's log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use log::debug;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+
+use super::access::{self, Facts};
+use super::answer::{Answer, TEXT};
+use super::body::Inbound;
+use super::request::Request;
+use super::route::Route;
+use super::{Shared, api, pages};
+use crate::bbb::Method;
+
+/// How much of a refused body is read before the connection is closed.
+const LINGER_BYTES: usize = 8 * 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// The public side of Usher.
+pub struct PublicApp {
+    shared: Arc<Shared>,
+    options: HttpServerOptions,
+}
+
+impl PublicApp {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let mut options = HttpServerOptions::default();
+        options.keepalive_request_limit = Some(shared.config.load().limits.requests_per_connection);
+        Self { shared, options }
+    }
+
+    async fn answer(&self, request: &Request, route: Route<'_>, inbound: &mut Inbound<'_>, facts: &mut Facts) -> Answer {
+        match route {
+            Route::Api { tenant, segment } => api::answer(&self.shared, request, tenant, segment, inbound, facts).await,
+            Route::Livez => Answer::new(200, TEXT, "alive\n"),
+            Route::Readyz => readyz(&self.shared),
+            Route::Landing => pages::landing(&request.query),
+            Route::Nothing => Answer::new(404, TEXT, "Nothing here. The BBB API is at /bigbluebutton/api.\n"),
+        }
+    }
+}
+
+/// Ready, or 503 with a reason in each line.
+fn readyz(shared: &Shared) -> Answer {
+    let reasons = shared.process.not_ready(&shared.placer);
+    if reasons.is_empty() {
+        return Answer::new(200, TEXT, "ready\n");
+    }
+    Answer::new(503, TEXT, reasons.join("\n") + "\n")
+}
+
+#[async_trait]
+impl HttpServerApp for PublicApp {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let config = self.shared.config.load_full();
+        let Some(_connection) = self.shared.process.begin_connection(config.limits.connections) else {
+            let _ = session.read_request().await;
+            write(&mut session, &Answer::overloaded(), "-", false, true).await;
+            return None;
+        };
+        self.shared.metrics.connections.set(self.shared.process.connections() as i64);
+        session.set_read_timeout(Some(config.limits.header_timeout));
+        session.set_write_timeout(Some(config.limits.body_timeout));
+        let patience = config.limits.keepalive + config.limits.header_timeout;
+        match tokio::time::timeout(patience, session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) | Err(_) => return None,
+            Ok(Err(error)) => {
+                debug!(kind = error.etype().as_str(); "unreadable request");
+                write(&mut session, &Answer::new(400, TEXT, "Bad request.\n"), "-", false, true).await;
+                return None;
+            }
+        }
+        let _request = self.shared.process.begin_request();
+        let started = Instant::now();
+        let peer = session.client_addr().and_then(|address| address.as_inet().copied());
+        let Some(request) = Request::read(session.req_header(), peer, &config.listen.trusted_proxies) else {
+            write(&mut session, &Answer::new(400, TEXT, "Bad request.\n"), "-", false, true).await;
+            return None;
+        };
+        let closing = *shutdown.borrow() || self.shared.process.is_draining();
+        session.set_keepalive((!closing).then_some(config.limits.keepalive.as_secs().max(1)));
+
+        let route = Route::of(&request.path);
+        let mut facts = Facts::default();
+        let mut inbound = Inbound::new(&mut session, &request, &self.shared.body_memory, config.limits.body_timeout);
+        let answer = self.answer(&request, route, &mut inbound, &mut facts).await;
+        facts.body_read = inbound.read;
+
+        // A body that was not read to its end cannot be followed by another request.
+        let reusable = !closing && session.is_body_done();
+        let written = write(&mut session, &answer, &request.id, request.method == Method::Head, !reusable).await;
+        access::record(&self.shared.metrics, &request, route, &answer, &facts, started.elapsed(), config.log.access);
+        if !written {
+            return None;
+        }
+        if !reusable {
+            linger(&mut session).await;
+            return None;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}
+
+/// Closing while the client still sends would make the kernel reset the connection and the answer could be lost, so
+/// what is on its way is read and thrown away, within bounds.
+async fn linger(session: &mut ServerSession) {
+    let drain = async {
+        let mut left = LINGER_BYTES;
+        while let Ok(Some(piece)) = session.read_request_body().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
+    session.shutdown().await;
+}
+
+/// Writes a whole answer; false if the connection is broken.
+async fn write(session: &mut ServerSession, answer: &Answer, id: &str, head_only: bool, close: bool) -> bool {
+    let Ok(header) = header_of(answer, id, close) else {
+        return false;
+    };
+    if close {
+        session.set_keepalive(None);
+    }
+    if session.write_response_header(Box::new(header)).await.is_err() {
+        return false;
+    }
+    let body = if head_only { Bytes::new() } else { answer.body.clone() };
+    session.write_response_body(body, true).await.is_ok()
+}
+
+fn header_of(answer: &Answer, id: &str, close: bool) -> pingora::Result<ResponseHeader> {
+    let mut header = ResponseHeader::build(answer.status, Some(answer.headers.len() + 4))?;
+    if !answer.body.is_empty() {
+        header.insert_header(CONTENT_TYPE, answer.content_type.as_ref())?;
+    }
+    header.insert_header(CONTENT_LENGTH, answer.body.len())?;
+    header.insert_header("X-Request-Id", id)?;
+    for (name, value) in &answer.headers {
+        header.append_header(*name, value.as_str())?;
+    }
+    if close {
+        header.insert_header(CONNECTION, "close")?;
+    }
+    Ok(header)
+}

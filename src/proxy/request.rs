@@ -1,0 +1,170 @@
+//! A request's head as values: parsed once, here.
+//!
+//! The query stays raw bytes, because checksums are made over raw bytes. The client's address and request id are
+//! believed from a header only if the peer is a trusted proxy.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use pingora::http::RequestHeader;
+
+use crate::bbb::Method;
+
+/// What a request says before its body.
+#[derive(Debug)]
+pub struct Request {
+    pub method: Method,
+    /// Raw path, as received.
+    pub path: String,
+    /// Raw bytes after the first `?`.
+    pub query: Vec<u8>,
+    /// Lower-case, without port; empty if there is none.
+    pub host: String,
+    /// Lower-case media type without parameters.
+    pub media_type: String,
+    /// The header as received, for multipart boundaries.
+    pub content_type: String,
+    /// `None` without the header, which with `chunked` means unknown.
+    pub content_length: Option<u64>,
+    pub chunked: bool,
+    pub expects_continue: bool,
+    pub client: Option<IpAddr>,
+    pub id: String,
+}
+
+impl Request {
+    /// `None` if the path is not UTF-8, which no path of ours is.
+    pub fn read(head: &RequestHeader, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Option<Self> {
+        let (path, query) = split_target(head.raw_path());
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let peer = peer.map(|address| address.ip().to_canonical());
+        let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
+        let behind_proxy = peer.is_some_and(is_trusted);
+        let forwarded = behind_proxy.then(|| forwarded_client(header("x-forwarded-for"), is_trusted)).flatten();
+        let host = match behind_proxy.then(|| header("x-forwarded-host")).filter(|host| !host.is_empty()) {
+            Some(host) => host,
+            None => head.uri.authority().map_or_else(|| header("host"), |authority| authority.as_str()),
+        };
+        let given_id = behind_proxy.then(|| header("x-request-id")).filter(|id| is_request_id(id));
+        let content_type = header("content-type").to_owned();
+        Some(Self {
+            method: match head.method.as_str() {
+                "GET" => Method::Get,
+                "HEAD" => Method::Head,
+                "POST" => Method::Post,
+                _ => Method::Other,
+            },
+            path: std::str::from_utf8(path).ok()?.to_owned(),
+            query: query.to_owned(),
+            host: bare_host(host),
+            media_type: content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
+            content_type,
+            content_length: header("content-length").trim().parse().ok(),
+            chunked: head.headers.contains_key("transfer-encoding"),
+            expects_continue: header("expect").eq_ignore_ascii_case("100-continue"),
+            client: forwarded.or(peer),
+            id: given_id.map_or_else(new_request_id, str::to_owned),
+        })
+    }
+
+    pub fn has_body(&self) -> bool {
+        self.chunked || self.content_length.is_some_and(|length| length > 0)
+    }
+}
+
+/// Path and query of an origin-form or absolute-form target.
+fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
+    let target = match target {
+        [b'/', ..] => target,
+        _ => match memchr::memmem::find(target, b"://") {
+            Some(scheme) => {
+                let rest = &target[scheme + 3..];
+                memchr::memchr2(b'/', b'?', rest).map_or(&b"/"[..], |slash| &rest[slash..])
+            }
+            None => target,
+        },
+    };
+    match memchr::memchr(b'?', target) {
+        Some(mark) => (&target[..mark], &target[mark + 1..]),
+        None => (target, b""),
+    }
+}
+
+/// The last address in X-Forwarded-For that is not one of our own proxies: what stands before it is the client's word.
+fn forwarded_client(header: &str, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let mut client = None;
+    for part in header.rsplit(',') {
+        let address: IpAddr = part.trim().parse::<IpAddr>().ok()?.to_canonical();
+        client = Some(address);
+        if !is_trusted(address) {
+            break;
+        }
+    }
+    client
+}
+
+fn bare_host(host: &str) -> String {
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let end = match host.strip_prefix('[') {
+        Some(v6) => v6.find(']').map_or(host.len(), |bracket| bracket + 2),
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    host[..end].trim_end_matches('.').to_ascii_lowercase()
+}
+
+fn is_request_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+fn new_request_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str, headers: &[(&'static str, &str)], peer: &str) -> Request {
+        let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+        for (name, value) in headers {
+            head.append_header(*name, *value).unwrap();
+        }
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        Request::read(&head, Some(peer.parse().unwrap()), &trusted).unwrap()
+    }
+
+    #[test]
+    fn the_query_stays_raw() {
+        let got = request("/bigbluebutton/api/join?a=%c3&b=x+y&c=1?2", &[("host", "BBB.Example.org:443")], "1.2.3.4:5");
+        assert_eq!(got.path, "/bigbluebutton/api/join");
+        assert_eq!(got.query, b"a=%c3&b=x+y&c=1?2");
+        assert_eq!(got.host, "bbb.example.org");
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        let headers = [("x-forwarded-for", "9.9.9.9, 5.5.5.5, 10.0.0.7"), ("x-request-id", "abc-1"), ("host", "h")];
+        let direct = request("/", &headers, "1.2.3.4:5");
+        assert_eq!(direct.client.unwrap().to_string(), "1.2.3.4");
+        assert_ne!(direct.id, "abc-1");
+        let proxied = request("/", &headers, "10.0.0.1:5");
+        assert_eq!(proxied.client.unwrap().to_string(), "5.5.5.5", "the nearest address that is not ours");
+        assert_eq!(proxied.id, "abc-1");
+    }
+
+    #[test]
+    fn hosts() {
+        assert_eq!(bare_host("[::1]:8080"), "[::1]");
+        assert_eq!(bare_host("[::1"), "[::1");
+        assert_eq!(bare_host("user@Host.:80"), "host");
+        assert_eq!(bare_host(""), "");
+    }
+
+    #[test]
+    fn absolute_form() {
+        assert_eq!(split_target(b"http://h/p?q"), (&b"/p"[..], &b"q"[..]));
+        assert_eq!(split_target(b"http://h?q"), (&b""[..], &b"q"[..]));
+        assert_eq!(split_target(b"http://h"), (&b"/"[..], &b""[..]));
+    }
+}

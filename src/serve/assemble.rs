@@ -1,0 +1,75 @@
+//! The parts of a process, made from the configuration and tied together.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use super::ServeError;
+use crate::client::{BbbClient, ClientSettings};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::placement::{Ledger, LedgerSettings, Monitor, Placer, PlacerSettings};
+use crate::pool::HealthSettings;
+use crate::process::Process;
+use crate::proxy::Shared;
+use crate::store;
+
+/// KiB that `bytes` take in the body memory.
+pub fn kib(bytes: u64) -> usize {
+    usize::try_from(bytes / 1024).unwrap_or(Semaphore::MAX_PERMITS).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+pub fn ledger_settings(config: &Config) -> LedgerSettings {
+    LedgerSettings {
+        load: Default::default(),
+        ended_grace: config.health.ended_grace,
+        claim_timeout: config.api.request_timeout * 2 + config.health.ended_grace,
+    }
+}
+
+pub fn health_settings(config: &Config) -> HealthSettings {
+    HealthSettings {
+        unhealthy_after: config.health.unhealthy_after,
+        healthy_after: config.health.healthy_after,
+        window: config.health.interval + config.health.timeout,
+    }
+}
+
+pub fn placer_settings(config: &Config) -> PlacerSettings {
+    PlacerSettings { failover_after: config.health.failover_after }
+}
+
+/// Opens and reads the store and builds everything that requests share.
+pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Start(error.to_string()))?);
+    let store = store::open(&config.store).await?;
+    let ledger = Arc::new(Ledger::new(ledger_settings(&config)));
+    let client_settings =
+        ClientSettings { connect_timeout: config.api.connect_timeout, max_answer: config.api.max_answer };
+    let client = BbbClient::new(&client_settings).map_err(ServeError::Start)?;
+    let monitor =
+        Arc::new(Monitor::new(health_settings(&config), ledger.clone(), metrics.clone(), clock.clone()));
+    let placer = Arc::new(Placer::new(
+        clock,
+        ledger,
+        store,
+        client,
+        monitor,
+        metrics.clone(),
+        placer_settings(&config),
+    ));
+    placer.load().await?;
+    let process = Arc::new(Process::default());
+    process.set_loaded();
+    Ok(Arc::new(Shared {
+        body_memory: Arc::new(Semaphore::new(kib(config.api.max_buffered))),
+        creates: Arc::new(Semaphore::new(config.limits.concurrent_creates)),
+        config: ArcSwap::from_pointee(config),
+        placer,
+        metrics,
+        process,
+    }))
+}

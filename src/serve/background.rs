@@ -1,0 +1,148 @@
+//! What goes on beside the requests: the watch over the servers, the store's changes, the ledger's clock, reloads.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use log::{error, info, warn};
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::reload;
+use crate::config::Config;
+use crate::placement::{FOLLOW_EVERY, WatchSettings, watch_servers};
+use crate::proxy::Shared;
+
+/// How often the ledger lets time pass for expected people.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+/// How often the store is asked whether a claim would work, so that readiness knows before a front end does.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// How long the listeners may take to open.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+
+pub struct Background {
+    shared: Arc<Shared>,
+    config_path: Option<PathBuf>,
+    watch: Arc<ArcSwap<WatchSettings>>,
+}
+
+impl Background {
+    pub fn new(shared: Arc<Shared>, config_path: Option<PathBuf>) -> Self {
+        let watch = Arc::new(ArcSwap::from_pointee(watch_settings(&shared.config.load())));
+        Self { shared, config_path, watch }
+    }
+
+    async fn follow_store(&self) {
+        let mut ticks = interval(FOLLOW_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failing = false;
+        loop {
+            ticks.tick().await;
+            match self.shared.placer.follow().await {
+                Ok(()) if failing => {
+                    info!("the store answers again");
+                    failing = false;
+                }
+                Ok(()) => {}
+                Err(error) if !failing => {
+                    error!(error:% = error; "the store's changes cannot be read, the picture stays as it is");
+                    failing = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn ping_store(&self) {
+        let mut ticks = interval(PING_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.shared.placer.ping_store().await;
+        }
+    }
+
+    async fn tick_ledger(&self) {
+        let mut ticks = interval(TICK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            self.shared.placer.ledger.tick(self.shared.placer.clock.now());
+        }
+    }
+
+    async fn reload_on_hangup(&self) {
+        let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+            warn!("SIGHUP cannot be caught, the configuration will not be reloaded");
+            return std::future::pending().await;
+        };
+        while hangups.recv().await.is_some() {
+            if let Some(config) = reload::reload(&self.shared, self.config_path.as_deref()) {
+                self.watch.store(Arc::new(watch_settings(&config)));
+            }
+        }
+    }
+
+    /// Says READY only when the listeners take connections: Pingora opens them in its own time.
+    async fn announce(&self) {
+        let config = self.shared.config.load_full();
+        for address in config.listen.http.iter().chain(&config.admin.listen) {
+            let reachable = reachable_form(*address);
+            let opened = tokio::time::timeout(OPEN_LIMIT, async {
+                while tokio::net::TcpStream::connect(reachable).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            });
+            if opened.await.is_err() {
+                error!(address:% = address; "listener did not open");
+                return;
+            }
+        }
+        let http: Vec<String> = config.listen.http.iter().map(ToString::to_string).collect();
+        info!(http = http.join(",").as_str(), version = env!("CARGO_PKG_VERSION"); "serving");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Background {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let work = async {
+            tokio::join!(
+                watch_servers(self.shared.placer.clone(), self.watch.clone()),
+                self.follow_store(),
+                self.ping_store(),
+                self.tick_ledger(),
+                self.reload_on_hangup(),
+                self.announce(),
+            )
+        };
+        tokio::select! {
+            _ = work => {}
+            _ = shutdown.changed() => {}
+        }
+    }
+}
+
+fn watch_settings(config: &Config) -> WatchSettings {
+    WatchSettings {
+        interval: config.health.interval,
+        poll_interval: config.health.poll_interval,
+        timeout: config.health.timeout,
+        max_backoff: config.health.max_backoff,
+    }
+}
+
+/// An address that listens on all interfaces is reached through loopback.
+fn reachable_form(address: std::net::SocketAddr) -> std::net::SocketAddr {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
+        _ => address,
+    }
+}

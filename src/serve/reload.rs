@@ -1,0 +1,53 @@
+//! SIGHUP: the configuration is read and checked again, and whatever needs no new socket takes effect at once.
+//!
+//! A broken file changes nothing and says why.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use log::{error, info, warn};
+use tokio::sync::Semaphore;
+
+use super::assemble::{health_settings, kib, ledger_settings, placer_settings};
+use crate::config::Config;
+use crate::proxy::Shared;
+
+/// The new configuration, `None` if the old one stays.
+pub fn reload(shared: &Shared, path: Option<&Path>) -> Option<Arc<Config>> {
+    let config = match Config::load(path, std::env::vars()) {
+        Ok(config) => Arc::new(config),
+        Err(problems) => {
+            for problem in &problems.0 {
+                error!(problem:% = problem; "configuration not reloaded");
+            }
+            return None;
+        }
+    };
+    let old = shared.config.swap(config.clone());
+    for key in old.restart_needed(&config) {
+        warn!(key = key; "changed in the file, takes effect at the next restart");
+    }
+    ::log::set_max_level(config.log.level);
+    shared.placer.ledger.set_settings(ledger_settings(&config), shared.placer.clock.now());
+    shared.placer.monitor.set_settings(health_settings(&config));
+    shared.placer.settings.store(Arc::new(placer_settings(&config)));
+    resize(&shared.body_memory, kib(old.api.max_buffered), kib(config.api.max_buffered));
+    resize(&shared.creates, old.limits.concurrent_creates, config.limits.concurrent_creates);
+    info!("configuration reloaded");
+    Some(config)
+}
+
+/// Permits in use are taken away when they come back.
+fn resize(semaphore: &Arc<Semaphore>, old: usize, new: usize) {
+    if new >= old {
+        semaphore.add_permits(new - old);
+        return;
+    }
+    let semaphore = semaphore.clone();
+    let surplus = u32::try_from(old - new).unwrap_or(u32::MAX);
+    tokio::spawn(async move {
+        if let Ok(permits) = semaphore.acquire_many(surplus).await {
+            permits.forget();
+        }
+    });
+}

@@ -1,0 +1,83 @@
+//! How a process ends: open requests are finished, within `process.grace_stop`, then everything stops.
+//!
+//! Pingora's own graceful stop sleeps the whole grace period even when idle, so the waiting is done here and Pingora
+//! is then told to stop fast.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use log::info;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::proxy::Shared;
+
+/// What ends the process.
+pub struct Stop {
+    signals: bool,
+    asked: Arc<Notify>,
+}
+
+impl Stop {
+    /// SIGTERM and SIGINT.
+    pub fn on_signals() -> Self {
+        Self { signals: true, asked: Arc::default() }
+    }
+
+    /// Only `notify_one` on the returned handle; for a server inside another program.
+    pub fn on_request() -> (Self, Arc<Notify>) {
+        let asked = Arc::<Notify>::default();
+        (Self { signals: false, asked: asked.clone() }, asked)
+    }
+
+    pub(super) fn watch(self, shared: Arc<Shared>, grace: Duration) -> Watch {
+        Watch { stop: self, shared, grace }
+    }
+}
+
+pub(super) struct Watch {
+    stop: Stop,
+    shared: Arc<Shared>,
+    grace: Duration,
+}
+
+impl Watch {
+    async fn wait(&self) {
+        if !self.stop.signals {
+            return self.stop.asked.notified().await;
+        }
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return self.stop.asked.notified().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Watch {
+    async fn recv(&self) -> ShutdownSignal {
+        self.wait().await;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let process = &self.shared.process;
+        process.start_draining();
+        info!(open = process.in_flight(), limit_ms = self.grace.as_millis() as u64; "stopping");
+        let finished = async {
+            while process.in_flight() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = finished => {}
+            () = self.wait() => {} // asked twice: now
+            () = tokio::time::sleep_until(Instant::now() + self.grace) => {}
+        }
+        ShutdownSignal::FastShutdown
+    }
+}

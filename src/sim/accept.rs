@@ -1,0 +1,223 @@
+//! Sockets: the accept loop, one task per connection, and reading a request.
+//!
+//! Our own loop instead of a ready-made server, because faults act here: a connection in a black hole stays open and is
+//! not polled; a reset needs `SO_LINGER` 0 on the socket when it is dropped. No timers: a fault lasts until it is healed
+//! or the server is closed.
+
+use std::future::{pending, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, COOKIE};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::answer::Answer;
+use super::api;
+use super::call::{Call, CallHeaders, MULTIPART, Part, media_type};
+use super::fault::{Fault, SocketState};
+use super::seen::SeenCall;
+use super::server::Shared;
+use super::spoil;
+use crate::clock::{Clock, SystemClock};
+
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Accepts until the server is dropped.
+pub(super) async fn accept_all(shared: Weak<Shared>, mut sockets: watch::Receiver<SocketState>) {
+    loop {
+        tokio::select! {
+            changed = sockets.changed() => if changed.is_err() { return },
+            accepted = poll_fn(|context| poll_accept(&shared, context)) => match accepted {
+                None => return,
+                Some(Ok((stream, shared))) => drop(tokio::spawn(serve(shared, stream))),
+                // Out of file descriptors, most likely: give the others time to close some.
+                Some(Err(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+        }
+    }
+}
+
+type Accepted = Option<io::Result<(TcpStream, Arc<Shared>)>>;
+
+/// Pending while the port is closed; `accept_all` is woken by the change that opens it.
+fn poll_accept(shared: &Weak<Shared>, context: &mut Context<'_>) -> Poll<Accepted> {
+    let Some(shared) = shared.upgrade() else { return Poll::Ready(None) };
+    let listener = shared.listener.lock();
+    let Some(open) = listener.as_ref() else { return Poll::Pending };
+    let Poll::Ready(accepted) = open.poll_accept(context) else { return Poll::Pending };
+    if accepted.is_ok() {
+        // Counted under the lock: whoever closes the port afterwards also waits for this connection.
+        shared.connections.send_modify(|open| *open += 1);
+    }
+    drop(listener);
+    Poll::Ready(Some(accepted.map(|(stream, _)| (stream, shared))))
+}
+
+/// Counts a connection out, however its task ends.
+struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.send_modify(|open| *open = open.saturating_sub(1));
+    }
+}
+
+async fn serve(shared: Arc<Shared>, stream: TcpStream) {
+    let _counted = Counted(shared.clone());
+    let mut sockets = shared.faults.sockets();
+    let reset = Arc::new(AtomicBool::new(false));
+    let io = TokioIo::new(SimStream { stream, reset: reset.clone() });
+    let service = service_fn(move |request| respond(shared.clone(), reset.clone(), request));
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+    tokio::pin!(connection);
+    loop {
+        let state = *sockets.borrow_and_update();
+        match state {
+            SocketState::Closed => return,
+            SocketState::BlackHole => {
+                if sockets.changed().await.is_err() {
+                    return;
+                }
+            }
+            SocketState::Serving => tokio::select! {
+                biased;
+                changed = sockets.changed() => if changed.is_err() { return },
+                _ = &mut connection => return,
+            },
+        }
+    }
+}
+
+/// Reads one request, lets the API work on it, and spoils the answer if a fault is due.
+async fn respond(
+    shared: Arc<Shared>,
+    reset: Arc<AtomicBool>,
+    request: Request<Incoming>,
+) -> io::Result<Response<Body>> {
+    let (call, too_large) = read(&shared, request).await?;
+    if *shared.faults.sockets().borrow() != SocketState::Serving {
+        // Read while the fault was being set: `serve` closes or parks the connection as soon as we yield.
+        return pending().await;
+    }
+    let name = api::call_name(&call.path).to_owned();
+    shared.seen.lock().add(SeenCall {
+        call: name.clone(),
+        method: call.method.to_string(),
+        raw_query: call.raw_query.clone(),
+        body_length: call.body.len(),
+        content_type: call.content_type.clone(),
+        at: SystemClock.now(),
+    });
+    let fault = shared.faults.take(&name);
+    let worked = match &fault {
+        Some(fault) if !fault.works() => None,
+        _ if too_large => Some(Answer::status_page(StatusCode::PAYLOAD_TOO_LARGE)),
+        _ => Some(api::answer(&shared, &call)),
+    };
+    if !shared.options.latency.is_zero() {
+        tokio::time::sleep(shared.options.latency).await;
+    }
+    match (fault, worked) {
+        (None, Some(answer)) => spoil::untouched(answer),
+        (Some(Fault::Slow(time)), Some(answer)) => {
+            tokio::time::sleep(time).await;
+            spoil::untouched(answer)
+        }
+        (Some(Fault::WorkThenReset), _) => {
+            reset.store(true, Ordering::Release);
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+        (Some(Fault::Refuse), _) => Err(io::ErrorKind::ConnectionAborted.into()),
+        (Some(Fault::Silent | Fault::BlackHole | Fault::WorkButNoAnswer), _) => pending().await,
+        (Some(fault), Some(answer)) => spoil::cut(answer, &fault, reset),
+        (Some(fault), None) => spoil::replaced(&fault),
+        (None, None) => spoil::untouched(Answer::status_page(StatusCode::INTERNAL_SERVER_ERROR)),
+    }
+}
+
+/// The request with its body, and whether that was too large to keep.
+async fn read(shared: &Shared, request: Request<Incoming>) -> io::Result<(Call, bool)> {
+    let (head, incoming) = request.into_parts();
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let headers = CallHeaders {
+        content_type: header(CONTENT_TYPE.as_str()),
+        cookie: header(COOKIE.as_str()),
+        session: header("x-session-token"),
+    };
+    let (body, too_large) = match Limited::new(incoming, shared.options.body_limit).collect().await {
+        Ok(collected) => (collected.to_bytes(), false),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => (Bytes::new(), true),
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    let parts = parts_of(headers.content_type.as_deref(), &body).await;
+    let path = head.uri.path().to_owned();
+    let raw_query = head.uri.query().unwrap_or_default().to_owned();
+    Ok((Call::new(head.method, path, raw_query, headers, body, parts), too_large))
+}
+
+/// The parts of a multipart body, as far as it is well-formed.
+async fn parts_of(content_type: Option<&str>, body: &Bytes) -> Vec<Part> {
+    let mut parts = Vec::new();
+    if media_type(content_type) != MULTIPART {
+        return parts;
+    }
+    let Ok(boundary) = multer::parse_boundary(content_type.unwrap_or_default()) else { return parts };
+    let whole = body.clone();
+    let stream = futures_util::stream::once(async move { Ok::<_, io::Error>(whole) });
+    let mut multipart = multer::Multipart::new(stream, boundary);
+    while let Ok(Some(field)) = multipart.next_field().await {
+        let name = field.name().unwrap_or_default().to_owned();
+        let Ok(content) = field.bytes().await else { break };
+        parts.push(Part { name, content });
+    }
+    parts
+}
+
+/// A connection that can be reset instead of closed.
+struct SimStream {
+    stream: TcpStream,
+    reset: Arc<AtomicBool>,
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        if self.reset.load(Ordering::Acquire) {
+            // If it cannot be set the connection is closed instead; the caller fails either way.
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for SimStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for SimStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,156 @@
+//! The server's life: start, stop, restart, drop; faults; the record of calls.
+//!
+//! The port is reserved for the server's whole life by a socket that is bound but never listens. So the listening socket
+//! can be closed and opened again at any moment, synchronously, and nobody else gets the port meanwhile; connecting to
+//! it is refused by the kernel. (Linux allows the second bind; BSD does not.)
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::fault::{Fault, Faults, SocketState};
+use super::seen::{Seen, SeenCall};
+use super::world::World;
+use super::{SimOptions, accept};
+use crate::ids::Secret;
+
+/// Connections the kernel may hold before they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// A running simulated server; dropping it closes the port and every connection.
+pub struct SimServer {
+    pub(super) shared: Arc<Shared>,
+    _reserved: TcpSocket,
+}
+
+/// What the server's tasks share.
+pub(super) struct Shared {
+    pub options: SimOptions,
+    pub addr: SocketAddr,
+    pub world: Mutex<World>,
+    pub seen: Mutex<Seen>,
+    pub faults: Faults,
+    /// `None` while the port refuses.
+    pub listener: Mutex<Option<TcpListener>>,
+    /// Open connections.
+    pub connections: watch::Sender<usize>,
+    runtime: Handle,
+}
+
+impl Shared {
+    /// Origin of the URLs this server gives away.
+    pub(super) fn origin(&self) -> String {
+        self.options.public_host.clone().unwrap_or_else(|| format!("http://{}", self.addr))
+    }
+}
+
+impl SimServer {
+    /// Starts serving on the current tokio runtime. Fails if the address cannot be bound.
+    pub async fn start(options: SimOptions) -> io::Result<SimServer> {
+        let reserved = bound(options.listen)?;
+        let addr = reserved.local_addr()?;
+        let listener = bound(addr)?.listen(BACKLOG)?;
+        let shared = Arc::new(Shared {
+            options,
+            addr,
+            world: Mutex::new(World::default()),
+            seen: Mutex::new(Seen::default()),
+            faults: Faults::none(),
+            listener: Mutex::new(Some(listener)),
+            connections: watch::Sender::new(0),
+            runtime: Handle::current(),
+        });
+        tokio::spawn(accept::accept_all(Arc::downgrade(&shared), shared.faults.sockets()));
+        Ok(SimServer { shared, _reserved: reserved })
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.shared.addr
+    }
+    /// `http://127.0.0.1:port/bigbluebutton/api/`
+    pub fn url(&self) -> String {
+        format!("http://{}/bigbluebutton/api/", self.shared.addr)
+    }
+    pub fn secret(&self) -> &Secret {
+        &self.shared.options.secret
+    }
+    pub fn options(&self) -> &SimOptions {
+        &self.shared.options
+    }
+
+    /// Fails every call, on open connections too, until `heal`; replaces the fault before.
+    pub fn fault(&self, fault: Fault) {
+        let state = self.shared.faults.set_everywhere(fault);
+        self.follow(state);
+    }
+    /// Fails one call (`index` = the version call) so many times, or until `heal`.
+    pub fn fault_on(&self, call: &str, fault: Fault, times: Option<u32>) {
+        self.shared.faults.set_for(call, fault, times);
+    }
+    /// Takes every fault back; a stopped server stays stopped.
+    pub fn heal(&self) {
+        let state = self.shared.faults.heal();
+        self.follow(state);
+    }
+
+    /// The latest 10 000 requests that were read, oldest first.
+    pub fn calls(&self) -> Vec<SeenCall> {
+        self.shared.seen.lock().latest()
+    }
+    /// How many requests of that call were read since the start or `forget_calls`.
+    pub fn count_calls(&self, call: &str) -> u64 {
+        self.shared.seen.lock().count(call)
+    }
+    pub fn forget_calls(&self) {
+        *self.shared.seen.lock() = Seen::default();
+    }
+
+    /// Closes the port and all connections; what the server knows is kept. Returns when everything is closed.
+    pub async fn stop(&self) {
+        let state = self.shared.faults.set_running(false);
+        self.follow(state);
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.shared.connections.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Serves again on the same port with the same state, and with the faults that were set.
+    pub async fn restart(&self) {
+        let state = self.shared.faults.set_running(true);
+        self.follow(state);
+    }
+
+    /// Opens or closes the listening socket before the caller goes on.
+    fn follow(&self, state: SocketState) {
+        let mut listener = self.shared.listener.lock();
+        if state == SocketState::Closed {
+            *listener = None;
+        } else if listener.is_none() {
+            let _in_runtime = self.shared.runtime.enter();
+            match bound(self.shared.addr).and_then(|socket| socket.listen(BACKLOG)) {
+                Ok(open) => *listener = Some(open),
+                Err(error) => log::error!(addr:% = self.shared.addr, error:%; "simulated server cannot listen again"),
+            }
+        }
+        drop(listener);
+        self.shared.faults.announce();
+    }
+}
+
+impl Drop for SimServer {
+    fn drop(&mut self) {
+        self.shared.faults.set_running(false);
+        *self.shared.listener.lock() = None;
+    }
+}
+
+fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
+}

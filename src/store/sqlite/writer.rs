@@ -1,0 +1,127 @@
+//! The one thread that writes, with group commit.
+//!
+//! It takes what is waiting, runs each job in a savepoint of one transaction, commits once, and only then answers: a
+//! rush of claims costs one disk flush, and no `Ok` is told before it is on disk. A job that fails undoes itself alone;
+//! a transaction that fails undoes and fails all of them. Nothing survives a failure inside the thread, so the next
+//! job simply tries again: a full disk that has been cleared needs no restart.
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::journal;
+use crate::clock::{Clock, Millis, SystemClock};
+use crate::store::StoreError;
+
+/// Jobs that may wait; more means that the disk is far behind and callers are better told so.
+pub const QUEUE: usize = 4096;
+/// Jobs in one transaction: enough to make a flush cheap, few enough to answer within some milliseconds.
+const BATCH: usize = 256;
+/// Jobs between two prunings of the journal.
+const PRUNE_EVERY: usize = 1000;
+
+/// What a job works with: the connection inside its savepoint, and whom the journal names as author.
+pub struct Writing<'a> {
+    pub connection: &'a Connection,
+    pub origin: &'a str,
+    pub now: Millis,
+}
+
+/// One unit of work and whoever waits for it.
+pub trait Job: Send {
+    /// `false` asks for the savepoint to be undone.
+    fn run(&mut self, writing: &Writing<'_>) -> bool;
+    /// Tells the result; `failure` if the transaction around it was lost.
+    fn answer(self: Box<Self>, failure: Option<&StoreError>);
+}
+
+/// A job around a closure.
+pub struct Task<T, F> {
+    work: Option<F>,
+    result: Result<T, StoreError>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Task<T, F>
+where
+    F: FnOnce(&Writing<'_>) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    pub fn new(work: F) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+        let (reply, receiver) = oneshot::channel();
+        let never_ran = Err(StoreError::Failed("the operation was not run".to_owned()));
+        (Self { work: Some(work), result: never_ran, reply }, receiver)
+    }
+}
+
+impl<T, F> Job for Task<T, F>
+where
+    F: FnOnce(&Writing<'_>) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, writing: &Writing<'_>) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        self.result = work(writing);
+        self.result.is_ok()
+    }
+
+    fn answer(self: Box<Self>, failure: Option<&StoreError>) {
+        let result = match failure {
+            Some(failure) => Err(StoreError::Failed(reason(failure))),
+            None => self.result,
+        };
+        // Whoever asked may have gone; the work is done all the same.
+        let _ = self.reply.send(result);
+    }
+}
+
+fn reason(failure: &StoreError) -> String {
+    match failure {
+        StoreError::Failed(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Body of the writer thread; ends when every sender is gone and the queue is empty.
+pub fn run(connection: Connection, origin: &str, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+    let mut since_pruned = PRUNE_EVERY;
+    while let Some(first) = queue.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH {
+            let Ok(next) = queue.try_recv() else { break };
+            batch.push(next);
+        }
+        since_pruned += batch.len();
+        let prunes = since_pruned >= PRUNE_EVERY;
+        if prunes {
+            since_pruned = 0;
+        }
+        let writing = Writing { connection: &connection, origin, now: SystemClock.now() };
+        let failure = transact(&writing, &mut batch, prunes).err();
+        if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
+            log::error!("event=store_rollback_failed");
+        }
+        for job in batch {
+            job.answer(failure.as_ref());
+        }
+    }
+}
+
+fn transact(writing: &Writing<'_>, batch: &mut [Box<dyn Job>], prunes: bool) -> Result<(), StoreError> {
+    let connection = writing.connection;
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    for job in batch {
+        connection.execute_batch("SAVEPOINT job")?;
+        let keep = job.run(writing);
+        // SQLite gives up the whole transaction on some errors (disk full, I/O). Going on would write job by job,
+        // outside of any transaction.
+        if connection.is_autocommit() {
+            return Err(StoreError::Failed("the disk is full or reports an error; nothing was written".to_owned()));
+        }
+        connection.execute_batch(if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
+    }
+    if prunes {
+        journal::prune(connection, writing.now)?;
+    }
+    connection.execute_batch("COMMIT")?;
+    Ok(())
+}

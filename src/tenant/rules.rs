@@ -1,0 +1,40 @@
+//! A tenant's rules for the parameters of `create` and `join`: block, then override, then default.
+//!
+//! Names are exact, or end in `*` to block a whole family (`userdata-*`). `meetingID` is never touched: it is the
+//! key of the call. Parameters that would set Usher's own metadata are always dropped.
+
+use super::{HIDDEN_META_PREFIX, Tenant};
+use crate::bbb::Params;
+use crate::store::{ParamCall, ParamKind, ParamRule};
+
+impl Tenant {
+    /// Applies the rules for `call` to a caller's parameters.
+    pub fn apply_rules(&self, call: ParamCall, params: &mut Params) {
+        drop_hidden_meta(params);
+        let rules = |kind| self.record.params.iter().filter(move |rule| rule.call == call && rule.kind == kind);
+        for rule in rules(ParamKind::Block) {
+            params.remove_where(|name| name != "meetingID" && matches(rule, name));
+        }
+        for rule in rules(ParamKind::Override).filter(|rule| rule.name != "meetingID") {
+            params.set(&rule.name, &rule.value);
+        }
+        for rule in rules(ParamKind::Default).filter(|rule| rule.name != "meetingID") {
+            params.set_default(&rule.name, &rule.value);
+        }
+    }
+}
+
+/// Removes `meta_usher-…`, in any case, from a caller's parameters.
+pub fn drop_hidden_meta(params: &mut Params) {
+    params.remove_where(|name| {
+        let lower = name.to_ascii_lowercase();
+        lower.strip_prefix("meta_").is_some_and(|key| key.starts_with(HIDDEN_META_PREFIX))
+    });
+}
+
+fn matches(rule: &ParamRule, name: &str) -> bool {
+    match rule.name.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => rule.name == name,
+    }
+}

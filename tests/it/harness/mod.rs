@@ -1,0 +1,12 @@
+//! A whole pool for a test: simulated BBB servers, a configuration, a store, `usher serve`, and a front end.
+//!
+//! Nothing here shares code with the product but the simulated server: the front end signs by itself, and waits are
+//! waits for a condition, never a pause.
+
+mod front_end;
+mod pool;
+mod wait;
+
+pub use front_end::{Answer, FrontEnd, Xml};
+pub use pool::{Builder, Pool, TenantBuilder};
+pub use wait::{eventually, eventually_within};

@@ -1,0 +1,327 @@
+//! Builds and runs "Usher with these servers".
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+
+use usher::ids::Secret;
+use usher::sim::{SimOptions, SimServer, SimVersion};
+
+use super::{FrontEnd, eventually};
+
+/// Describes a pool; `start` makes it real.
+pub struct Builder {
+    servers: Vec<(SimOptions, Vec<String>)>,
+    tenants: Vec<TenantBuilder>,
+    config: String,
+    env: Vec<(String, String)>,
+}
+
+/// A tenant and how it is added.
+pub struct TenantBuilder {
+    pub name: String,
+    pub secret: String,
+    /// Further words for `usher tenant add`.
+    pub args: Vec<String>,
+}
+
+/// A running pool; everything ends with it.
+pub struct Pool {
+    pub servers: Vec<SimServer>,
+    pub dir: tempfile::TempDir,
+    pub http: String,
+    pub admin: String,
+    tenants: Vec<TenantBuilder>,
+    env: Vec<(String, String)>,
+    process: Mutex<Option<Child>>,
+}
+
+impl Builder {
+    /// `count` servers named bbb1, bbb2, …, one default tenant called `main`, quick health checks.
+    pub fn new(count: usize) -> Self {
+        let servers = (1..=count).map(|number| {
+            let mut options = SimOptions::new(Secret::new(format!("server-secret-{number}")));
+            options.name = format!("bbb{number}");
+            (options, Vec::new())
+        });
+        Self {
+            servers: servers.collect(),
+            tenants: vec![TenantBuilder::new("main", "tenant-secret-main", &[])],
+            config: String::new(),
+            env: Vec::new(),
+        }
+    }
+
+    pub fn generation(mut self, generation: SimVersion) -> Self {
+        for (options, _) in &mut self.servers {
+            options.generation = generation;
+        }
+        self
+    }
+
+    /// Changes one server's simulation; `index` from 0.
+    pub fn sim(mut self, index: usize, change: impl FnOnce(&mut SimOptions)) -> Self {
+        change(&mut self.servers[index].0);
+        self
+    }
+
+    /// Further words for `usher server add` of one server; `index` from 0.
+    pub fn server_args(mut self, index: usize, args: &[&str]) -> Self {
+        self.servers[index].1.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// Replaces the tenants.
+    pub fn tenants(mut self, tenants: Vec<TenantBuilder>) -> Self {
+        self.tenants = tenants;
+        self
+    }
+
+    /// An override as from the environment: `("USHER_HEALTH__INTERVAL", "1s")`. Wins over the harness's defaults.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// TOML appended to the configuration file.
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config.push_str(toml);
+        self
+    }
+
+    /// Starts the servers, fills the store through the command line, starts `usher serve`, waits until it is ready.
+    pub async fn start(self) -> Pool {
+        let mut pool = self.prepare().await;
+        pool.serve().await;
+        pool
+    }
+
+    /// Everything but `usher serve`.
+    pub async fn prepare(self) -> Pool {
+        let dir = tempfile::tempdir().unwrap();
+        let (http, admin) = (free_port(), free_port());
+        let config = format!(
+            "[listen]\nhttp = [\"127.0.0.1:{http}\"]\npublic_url = \"http://127.0.0.1:{http}\"\n\
+             [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
+             [store]\nurl = \"sqlite:{}\"\n\
+             [process]\nthreads = 2\ngrace_stop = \"2s\"\n{}",
+            dir.path().join("usher.db").display(),
+            self.config,
+        );
+        std::fs::write(dir.path().join("usher.toml"), config).unwrap();
+        let mut env: Vec<(String, String)> = [
+            ("USHER_HEALTH__INTERVAL", "100ms"),
+            ("USHER_HEALTH__POLL_INTERVAL", "150ms"),
+            ("USHER_HEALTH__TIMEOUT", "1s"),
+            ("USHER_HEALTH__MAX_BACKOFF", "300ms"),
+            ("USHER_HEALTH__FAILOVER_AFTER", "1s"),
+            ("USHER_HEALTH__ENDED_GRACE", "300ms"),
+            ("USHER_API__CONNECT_TIMEOUT", "1s"),
+            ("USHER_API__REQUEST_TIMEOUT", "5s"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        for (name, value) in self.env {
+            env.retain(|(known, _)| *known != name);
+            env.push((name, value));
+        }
+        let mut pool = Pool {
+            servers: Vec::new(),
+            dir,
+            http: format!("http://127.0.0.1:{http}"),
+            admin: format!("http://127.0.0.1:{admin}"),
+            tenants: self.tenants,
+            env,
+            process: Mutex::new(None),
+        };
+        for (options, args) in self.servers {
+            let name = options.name.clone();
+            let server = SimServer::start(options).await.unwrap();
+            let mut words = vec!["server", "add", "", "--name", &name, "--secret", server.secret().reveal()];
+            let url = server.url();
+            words[2] = &url;
+            words.extend(args.iter().map(String::as_str));
+            pool.cli_ok(&words);
+            pool.servers.push(server);
+        }
+        for tenant in &pool.tenants {
+            let mut words = vec!["tenant", "add", &tenant.name, "--secret", &tenant.secret];
+            words.extend(tenant.args.iter().map(String::as_str));
+            pool.cli_ok(&words);
+        }
+        pool
+    }
+}
+
+impl TenantBuilder {
+    pub fn new(name: &str, secret: &str, args: &[&str]) -> Self {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self { name: name.to_owned(), secret: secret.to_owned(), args }
+    }
+}
+
+impl Pool {
+    /// Starts `usher serve` and waits until every server that answers is up.
+    pub async fn serve(&mut self) {
+        self.start_process();
+        let client = FrontEnd::new(&self.http, "");
+        eventually("usher serve listens", || async {
+            client.http.get(format!("{}/livez", self.admin)).send().await.ok().filter(|answer| answer.status() == 200)
+        })
+        .await;
+        if !self.servers.is_empty() {
+            self.wait_ready().await;
+        }
+    }
+
+    /// Starts `usher serve` without waiting for anything.
+    pub fn start_process(&self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let child = self.command(&["serve"]).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        *self.process.lock().unwrap() = Some(child);
+    }
+
+    /// Waits until no enabled server is in health `unknown` and readiness says yes.
+    pub async fn wait_ready(&self) {
+        let client = FrontEnd::new(&self.http, "");
+        eventually("all servers are known", || async {
+            let status = self.status().await?;
+            let known = status["servers"].as_array()?.iter().all(|server| server["health"] != "unknown");
+            let ready = client.fetch(&format!("{}/readyz", self.http)).await.status == 200;
+            (known && ready).then_some(())
+        })
+        .await;
+    }
+
+    /// The admin listener's status; `None` while it does not answer.
+    pub async fn status(&self) -> Option<serde_json::Value> {
+        let client = FrontEnd::new(&self.http, "");
+        let answer = client.http.get(format!("{}/api/v1/status", self.admin)).send().await.ok()?;
+        serde_json::from_str(&answer.text().await.ok()?).ok()
+    }
+
+    /// One server's part of the status.
+    pub async fn server_status(&self, name: &str) -> serde_json::Value {
+        let status = self.status().await.expect("the admin listener answers");
+        let servers = status["servers"].as_array().unwrap().clone();
+        servers.into_iter().find(|server| server["name"] == name).unwrap_or_default()
+    }
+
+    /// Waits until a server's health is `word`.
+    pub async fn wait_health(&self, name: &str, word: &str) {
+        eventually(&format!("{name} is {word}"), || async {
+            (self.server_status(name).await["health"] == word).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until every server has been polled again, twice, from now on.
+    pub async fn wait_polls(&self) {
+        let counts: Vec<u64> = self.servers.iter().map(|server| server.count_calls("getMeetings")).collect();
+        eventually("two more polls of every server", || async {
+            let polled = |(server, before): (&SimServer, &u64)| server.count_calls("getMeetings") >= before + 3;
+            self.servers.iter().zip(&counts).all(polled).then_some(())
+        })
+        .await;
+    }
+
+    pub async fn metrics(&self) -> String {
+        FrontEnd::new(&self.http, "").fetch(&format!("{}/metrics", self.admin)).await.body
+    }
+
+    /// The front end of the first tenant.
+    pub fn front_end(&self) -> FrontEnd {
+        self.front_end_of(0)
+    }
+
+    /// The front end of a tenant, by the common address.
+    pub fn front_end_of(&self, index: usize) -> FrontEnd {
+        FrontEnd::new(format!("{}/bigbluebutton/api", self.http), self.tenants[index].secret.clone())
+    }
+
+    /// The servers (by index) that have the meeting, by the id they know.
+    pub fn holders(&self, bbb_id: &str) -> Vec<usize> {
+        let has = |server: &SimServer| server.meeting(bbb_id).is_some();
+        self.servers.iter().enumerate().filter(|(_, server)| has(server)).map(|(index, _)| index).collect()
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.path().join("usher.toml")
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.path().join("usher.log")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// `usher` with this pool's configuration.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
+        command.arg("--config").arg(self.config_path()).args(words).stdin(Stdio::null());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub fn cli(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// A command that must work; its standard output.
+    pub fn cli_ok(&self, words: &[&str]) -> String {
+        let output = self.cli(words);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "usher {words:?} failed: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.lock().unwrap().as_ref().expect("usher serve runs").id()
+    }
+
+    /// Sends a signal by name (`TERM`, `HUP`, `KILL`) to our own `usher serve`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// kill -9, and gone when this returns.
+    pub fn kill(&self) {
+        if let Some(mut child) = self.process.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Waits for `usher serve` to end by itself; its exit code.
+    pub async fn wait_exit(&self) -> Option<i32> {
+        let exit = eventually("usher serve ends", || async {
+            self.process.lock().unwrap().as_mut().and_then(|child| child.try_wait().ok().flatten())
+        })
+        .await;
+        self.process.lock().unwrap().take();
+        exit.code()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!("--- the last lines of usher's log ---");
+            for line in tail.iter().rev() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
