@@ -112,7 +112,7 @@ impl State {
             }
             entry.note_end_seen(&meeting, &tuned, moment);
             entry.running = meeting.running;
-            entry.note_figures(Figures::of(&meeting), moment.sent);
+            entry.note_figures(&meeting, moment.sent);
             entry.xml = meeting.xml;
         });
     }

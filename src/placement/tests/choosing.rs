@@ -132,7 +132,8 @@ fn without_any_usable_server_there_is_none() {
 #[test]
 fn tags_as_scalelite_reads_them() {
     let servers = || vec![record(1), tagged(2, &["a"]), tagged(3, &["b", "c"])];
-    let table: [(&[&str], bool, Result<&[i64], &str>); 9] = [
+    type Case = (&'static [&'static str], bool, Result<&'static [i64], &'static str>);
+    let table: [Case; 9] = [
         (&[], false, Ok(&[1])),
         (&[], true, Ok(&[1])),
         (&["none"], false, Ok(&[1])),
