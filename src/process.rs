@@ -67,7 +67,7 @@ impl Process {
         if placer.tenants.load().is_empty() {
             reasons.push("no tenant yet: add one with `usher tenant add`".to_owned());
         }
-        let servers = placer.ledger.servers(placer.clock.now());
+        let servers = placer.ledger.servers();
         let usable = |state, health| state == ServerState::Enabled && health == Health::Up;
         if servers.is_empty() {
             reasons.push("no BBB server yet: add one with `usher server add`".to_owned());

@@ -46,7 +46,7 @@ struct TenantStatus {
 pub fn json(shared: &Shared) -> Vec<u8> {
     let placer = &shared.placer;
     let now = placer.clock.now();
-    let servers = placer.ledger.servers(now).into_iter().map(|view| ServerStatus {
+    let servers = placer.ledger.servers().into_iter().map(|view| ServerStatus {
         name: view.record.name.clone(),
         state: view.record.state.as_str(),
         health: view.health.as_str(),
@@ -93,7 +93,7 @@ pub fn write_gauges(shared: &Shared) {
     {
         gauge.reset();
     }
-    for view in placer.ledger.servers(placer.clock.now()) {
+    for view in placer.ledger.servers() {
         write_server(shared, &view);
     }
     for tenant in placer.tenants.load().iter() {

@@ -14,6 +14,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use url::Url;
 
 pub use answer::{Answer, CallError};
+pub use typed::ok;
 
 use crate::bbb;
 use crate::store::ServerRecord;

@@ -42,7 +42,7 @@ impl Placer {
             match self.store.placement(key).await? {
                 Some(placement) => self.ledger.put(placement, self.clock.now()),
                 None => self.ledger.forget(key),
-            }
+            };
         }
         *self.cursor.lock() = changes.cursor;
         Ok(())

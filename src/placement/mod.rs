@@ -4,7 +4,95 @@
 //! load is one atomic step under one short lock, never held across an await and never touching disk or network.
 //! It is the live picture as well: polls, joins, health and the store's rows are told to it, and every hot path asks it.
 //! Only `placement` writes placements to the store.
+//!
+//! Every moment is handed in by the caller, so that whole afternoons can be tested in a millisecond.
 
-/// Health of a server, independent of the operator's state (interface.md section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HealthPlaceholder {}
+mod candidates;
+mod create;
+mod choose;
+mod entry;
+mod follow;
+mod gate;
+mod live;
+mod lookup;
+mod monitor;
+mod placer;
+mod poll;
+mod state;
+mod sums;
+mod sweep;
+mod table;
+mod view;
+mod watch;
+mod wish;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use create::{CreateAnswer, CreateOrder};
+pub use follow::FOLLOW_EVERY;
+pub use gate::CreateGate;
+pub use monitor::Monitor;
+pub use placer::{Placer, PlacerSettings};
+pub use sweep::Tombstones;
+pub use view::*;
+pub use watch::{WatchSettings, watch_servers};
+pub use wish::*;
+
+pub use crate::pool::load::LoadSettings;
+
+use crate::pool::load::quantile_z;
+use state::State;
+
+/// Settings of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LedgerSettings {
+    pub load: LoadSettings,
+    /// A confirmed meeting is ended by a poll sent at least this long after its confirmation, not by an earlier one.
+    pub ended_grace: Duration,
+    /// A claim nobody works on any more is given up by a poll sent this long after it: twice the request timeout and
+    /// the grace, because the create may still have been on its way.
+    pub claim_timeout: Duration,
+}
+
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        let ended_grace = Duration::from_secs(10);
+        let request_timeout = Duration::from_secs(20);
+        Self { load: LoadSettings::default(), ended_grace, claim_timeout: request_timeout * 2 + ended_grace }
+    }
+}
+
+/// Settings with what follows from them.
+#[derive(Clone, Copy, Debug)]
+struct Tuned {
+    load: LoadSettings,
+    ended_grace: Duration,
+    claim_timeout: Duration,
+    z_choose: f64,
+    z_admit: f64,
+}
+
+impl From<LedgerSettings> for Tuned {
+    fn from(settings: LedgerSettings) -> Self {
+        let LedgerSettings { load, ended_grace, claim_timeout } = settings;
+        let (z_choose, z_admit) = (quantile_z(load.reserve.quantile), quantile_z(load.reserve.admit));
+        Self { load, ended_grace, claim_timeout, z_choose, z_admit }
+    }
+}
+
+/// The live picture of all servers and meetings.
+pub struct Ledger {
+    state: Mutex<State>,
+}
+
+impl Ledger {
+    pub fn new(settings: LedgerSettings) -> Self {
+        Self { state: Mutex::new(State::new(settings.into())) }
+    }
+}

@@ -107,8 +107,8 @@ impl Placer {
         match self.timed_store("read", self.store.placement(key)).await {
             Ok(Some(placement)) => self.ledger.put(placement, self.clock.now()),
             Ok(None) => self.ledger.forget(key),
-            Err(_) => {} // the picture stays as it is until the store works again
-        }
+            Err(_) => false, // the picture stays as it is until the store works again
+        };
     }
 
     /// Asks whether a claim would work now; readiness shows the outcome.

@@ -46,8 +46,15 @@ impl Placer {
         let now = self.clock.now();
         let listed_none = meetings.iter().all(|meeting| meeting.is_breakout);
         let outcome = self.ledger.note_poll(server.id, sent, now, meetings);
+        if outcome.is_stale {
+            return;
+        }
         for (key, confirmation) in outcome.confirmed {
             self.write_confirmation(key, server.id, confirmation);
+        }
+        for changed in outcome.changed {
+            self.ended.lock().bury(changed.before, now);
+            self.write_confirmation(changed.key, server.id, changed.confirmation);
         }
         for ended in outcome.ended {
             self.metrics.meetings_ended.inc();
@@ -102,7 +109,9 @@ impl Placer {
                 info!(server = server.name.as_str(), meeting = key.meeting.as_str(); "unknown meeting taken over");
                 self.ledger.put(placement, now);
             }
-            Ok(Claim::Taken(theirs)) => self.ledger.put(theirs, now),
+            Ok(Claim::Taken(theirs)) => {
+                self.ledger.put(theirs, now);
+            }
             Err(error) => warn!(server = server.name.as_str(), error:% = error; "unknown meeting not taken over"),
         }
     }

@@ -33,7 +33,7 @@ pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSetti
     let mut tasks = Tasks::default();
     loop {
         let servers: Vec<ServerId> =
-            placer.ledger.servers(placer.clock.now()).iter().map(|view| view.record.id).collect();
+            placer.ledger.servers().iter().map(|view| view.record.id).collect();
         tasks.0.retain(|id, task| {
             let stays = servers.contains(id) && !task.is_finished();
             if !stays {

@@ -23,7 +23,7 @@ pub fn kib(bytes: u64) -> usize {
 
 pub fn ledger_settings(config: &Config) -> LedgerSettings {
     LedgerSettings {
-        load: config.load.clone(),
+        load: Default::default(),
         ended_grace: config.health.ended_grace,
         claim_timeout: config.api.request_timeout * 2 + config.health.ended_grace,
     }

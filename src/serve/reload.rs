@@ -28,7 +28,7 @@ pub fn reload(shared: &Shared, path: Option<&Path>) -> Option<Arc<Config>> {
         warn!(key = key; "changed in the file, takes effect at the next restart");
     }
     ::log::set_max_level(config.log.level);
-    shared.placer.ledger.set_settings(ledger_settings(&config));
+    shared.placer.ledger.set_settings(ledger_settings(&config), shared.placer.clock.now());
     shared.placer.monitor.set_settings(health_settings(&config));
     shared.placer.settings.store(Arc::new(placer_settings(&config)));
     resize(&shared.body_memory, kib(old.api.max_buffered), kib(config.api.max_buffered));

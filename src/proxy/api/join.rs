@@ -23,9 +23,9 @@ pub fn join(caller: &Caller<'_>) -> Answer {
     }
     let ledger = &caller.shared.placer.ledger;
     match ledger.admit_join(&key, &caller.tenant.limits(), caller.now) {
-        Ok(ticket) => redirect(caller, &ticket.server, ticket.bbb_id.as_str()),
+        Ok(ticket) => redirect(caller, &ticket.record, ticket.bbb_id.as_str()),
         Err(JoinRefusal::Unknown) => match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
-            Some(breakout) => redirect(caller, &breakout.server, key.meeting.as_str()),
+            Some(breakout) => redirect(caller, &breakout.record, breakout.bbb_id.as_str()),
             None => failed(
                 caller,
                 &ApiError::client(

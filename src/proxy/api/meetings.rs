@@ -11,11 +11,11 @@ use futures_util::future::join_all;
 
 use super::Caller;
 use super::forward::{Target, no_answer};
-use crate::bbb::{self, Rewrite};
+use crate::bbb::{self, Created, NewMeeting, Params, Rewrite};
 use crate::client::Body;
 use crate::config::{GetMeetings, IsRunning};
 use crate::error::ApiError;
-use crate::ids::MeetingKey;
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey};
 use crate::placement::{MeetingFragment, MeetingView};
 use crate::pool::Health;
 use crate::proxy::answer::Answer;
@@ -38,8 +38,8 @@ fn find(caller: &Caller<'_>, key: &MeetingKey) -> Found {
     }
     match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
         Some(breakout) => Found::Breakout(Target {
-            server: breakout.server,
-            bbb_id: crate::ids::BbbMeetingId::new(key.meeting.as_str()),
+            server: breakout.record,
+            bbb_id: breakout.bbb_id,
             meeting: key.meeting.clone(),
         }),
         None => Found::Nothing,
@@ -110,7 +110,7 @@ fn last_known(caller: &Caller<'_>, view: &MeetingView) -> Option<Answer> {
     if view.phase != Phase::Confirmed || view.ending {
         return None;
     }
-    let fragment = view.fragment.clone()?;
+    let fragment = caller.shared.placer.ledger.fragment(&view.key).filter(|fragment| !fragment.is_empty())?;
     let body = Bytes::from(bbb::meeting_info(&fragment));
     let body = caller.for_tenant(body, &view.bbb_id, &view.key.meeting).ok()?;
     let age = view.polled_at.map(|polled| caller.now.since(polled));
@@ -122,7 +122,7 @@ pub async fn get_meetings(caller: &Caller<'_>) -> Result<Answer, ApiError> {
         ask_all_servers(caller).await;
     }
     let placer = &caller.shared.placer;
-    let picture = placer.ledger.meetings_of(caller.tenant.id(), placer.clock.now());
+    let picture = placer.ledger.meetings_of(caller.tenant.id());
     let age = picture.oldest_poll.map(|polled| placer.clock.now().since(polled));
     let fragments = picture.fragments.iter().map(|fragment| fragment_for_tenant(caller, fragment));
     let body = bbb::meetings(fragments);
@@ -133,7 +133,7 @@ pub async fn get_meetings(caller: &Caller<'_>) -> Result<Answer, ApiError> {
 /// its part of the picture as it was.
 async fn ask_all_servers(caller: &Caller<'_>) {
     let placer = &caller.shared.placer;
-    let servers = placer.ledger.servers(caller.now);
+    let servers = placer.ledger.servers();
     let limit = caller.left().min(caller.config.health.timeout);
     let polls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
         let sent = placer.clock.now();
@@ -146,6 +146,9 @@ async fn ask_all_servers(caller: &Caller<'_>) {
 }
 
 fn fragment_for_tenant(caller: &Caller<'_>, fragment: &MeetingFragment) -> Bytes {
+    if fragment.xml.is_empty() {
+        return unpolled(fragment);
+    }
     if caller.tenant.record.scope.is_none() {
         return fragment.xml.clone();
     }
@@ -157,10 +160,32 @@ fn fragment_for_tenant(caller: &Caller<'_>, fragment: &MeetingFragment) -> Bytes
     bbb::rewrite(&fragment.xml, &rules).map(Bytes::from).unwrap_or_default()
 }
 
+/// A meeting known from the store alone, after a start and before its server's first poll.
+fn unpolled(fragment: &MeetingFragment) -> Bytes {
+    let created = Created {
+        meeting_id: BbbMeetingId::new(fragment.meeting.as_str()),
+        internal_id: fragment.internal_id.clone().unwrap_or_else(|| InternalId::new("")),
+        create_time: fragment.create_time,
+        attendee_pw: fragment.attendee_pw.clone(),
+        moderator_pw: fragment.moderator_pw.clone(),
+        parent: None,
+        voice_bridge: String::new(),
+        dial_number: String::new(),
+        create_date: String::new(),
+        has_user_joined: false,
+        duration: 0,
+        forcibly_ended: false,
+        duplicate: false,
+        message_key: String::new(),
+        message: String::new(),
+    };
+    bbb::new_meeting_fragment(&NewMeeting::from_create(&created, &Params::default())).into()
+}
+
 /// Only the servers know who is in a session: all are asked, and those that answer are merged.
 pub async fn get_sessions(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let placer = &caller.shared.placer;
-    let servers = placer.ledger.servers(caller.now);
+    let servers = placer.ledger.servers();
     let limit = caller.left().min(caller.config.health.timeout);
     let calls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
         let call = placer.client.call(&view.record, "getSessions", "", Body::None, limit).await;

@@ -83,7 +83,9 @@ pub async fn publish(caller: &Caller<'_>) -> Result<Answer, ApiError> {
         return Err(ApiError::client("missingParamPublish", "You must specify a publish value true or false."));
     };
     change(caller, &records).await?;
-    Ok(Answer::xml(bbb::published(publish)))
+    // Read as leniently as BBB reads it.
+    let published = ["true", "1", "y", "yes"].iter().any(|word| publish.eq_ignore_ascii_case(word));
+    Ok(Answer::xml(bbb::published(published)))
 }
 
 pub async fn delete(caller: &Caller<'_>) -> Result<Answer, ApiError> {
@@ -95,7 +97,7 @@ pub async fn delete(caller: &Caller<'_>) -> Result<Answer, ApiError> {
 pub async fn update(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let records = record_ids(caller)?;
     change(caller, &records).await?;
-    Ok(Answer::xml(bbb::updated()))
+    Ok(Answer::xml(bbb::updated(true)))
 }
 
 /// JSON, from the server that has the recording.
@@ -211,7 +213,7 @@ async fn owner_of_single(caller: &Caller<'_>) -> Result<Arc<ServerRecord>, ApiEr
 /// Asks every server that may answer, at once, and keeps what is the caller's.
 async fn search(caller: &Caller<'_>, query: &Params) -> Search {
     let placer = &caller.shared.placer;
-    let servers = placer.ledger.servers(caller.now);
+    let servers = placer.ledger.servers();
     let query = query.to_query();
     let limit = caller.left().mul_f64(0.8);
     let calls = servers.iter().map(|view| {
@@ -224,7 +226,7 @@ async fn search(caller: &Caller<'_>, query: &Params) -> Search {
             match call.and_then(client::ok).and_then(|answer| Ok(bbb::read_recordings(&answer.body)?)) {
                 Ok(recordings) => {
                     let own = recordings.into_iter().filter_map(|recording| {
-                        let id = caller.tenant.own_id(&recording.meeting_id, &recording.metadata)?;
+                        let id = caller.tenant.own_id(recording.meeting_id.as_str(), &recording.metadata)?;
                         Some((recording, id))
                     });
                     Some(Found { server: view.record.clone(), recordings: own.collect() })
@@ -257,7 +259,7 @@ fn scope_meeting_ids(caller: &Caller<'_>, query: &mut Params) {
 fn for_tenant(caller: &Caller<'_>, mut recording: Recording, own: &MeetingId) -> Recording {
     if caller.tenant.record.scope.is_some() {
         let rules =
-            Rewrite { meeting_id: Some((&recording.meeting_id, own.as_str())), hide_meta_prefix: HIDDEN_META_PREFIX };
+            Rewrite { meeting_id: Some((recording.meeting_id.as_str(), own.as_str())), hide_meta_prefix: HIDDEN_META_PREFIX };
         recording.xml = bbb::rewrite(&recording.xml, &rules).map(Bytes::from).unwrap_or_default();
     }
     recording

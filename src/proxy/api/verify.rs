@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use super::{Caller, allows_media_type, is_read};
 use crate::bbb::{self, Call, Params};
-use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::proxy::Shared;
 use crate::proxy::answer::Answer;

@@ -1,0 +1,161 @@
+//! The life of a placement: chosen and reserved in one step, then confirmed or cancelled; and the store's view of it.
+//!
+//! `choose` leaves the meeting claimed with its expected load on the server before anybody calls that server
+//! (load-model.md section 7, rule 1). While a create runs here, `creating` keeps polls from judging the claim.
+
+use super::entry::MeetingEntry;
+use super::state::State;
+use super::{Choice, Confirmed, Ledger, Refusal, Wish};
+use crate::clock::Millis;
+use crate::ids::{MeetingKey, ServerId};
+use crate::pool::load::Audio;
+use crate::store::{Phase, Placement};
+
+impl Ledger {
+    /// Chooses a server for a new meeting and reserves its expected load there, or reserves nothing. The create counts
+    /// as running until `confirm`, `cancel` or `release`, at most for the claim timeout.
+    pub fn choose(&self, wish: &Wish, now: Millis) -> Result<Choice, Refusal> {
+        let mut state = self.state.lock();
+        if state.meetings.contains_key(&wish.key) {
+            return Err(Refusal::Exists);
+        }
+        let usage = state.usage(wish.key.tenant);
+        if let Some(limit) = wish.limits.max_meetings.filter(|limit| usage.meetings >= *limit) {
+            return Err(Refusal::TenantMeetings { limit });
+        }
+        if let Some(limit) = wish.limits.max_people.filter(|limit| usage.people >= *limit) {
+            return Err(Refusal::TenantPeople { limit });
+        }
+        state.place(wish, now)
+    }
+
+    /// Chooses another server for a meeting whose create failed, or whose server is dead, and moves its reservation;
+    /// the servers not to take are those in `wish.exclude`. On refusal everything stays as it was. The tenant's limits
+    /// are not asked again. A meeting that ended meanwhile is chosen for like a new one.
+    pub fn rechoose(&self, wish: &Wish, now: Millis) -> Result<Choice, Refusal> {
+        let mut state = self.state.lock();
+        let Some(before) = state.remove(&wish.key) else {
+            return state.place(wish, now);
+        };
+        match state.place(wish, now) {
+            Ok(mut choice) => {
+                if choice.reason != "pinned" {
+                    choice.reason = if before.phase == Phase::Confirmed { "failover" } else { "retry" };
+                    choice.why.reason = choice.reason.into();
+                }
+                Ok(choice)
+            }
+            Err(refusal) => {
+                state.insert(wish.key.clone(), before, now);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Another create for a meeting that has its server already is about to be sent there: until `confirm`, `cancel` or
+    /// `release`, no poll ends the meeting. `false` if there is no such meeting on that server.
+    pub fn hold(&self, key: &MeetingKey, server: ServerId, now: Millis) -> bool {
+        let mut state = self.state.lock();
+        let Some(entry) = state.meetings.get_mut(key).filter(|entry| entry.server == server) else { return false };
+        entry.creating += 1;
+        entry.creating_since = now;
+        true
+    }
+
+    /// A create is over and nobody knows how: polls decide from now on. Does not touch the reservation.
+    pub fn release(&self, key: &MeetingKey, server: ServerId) {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.meetings.get_mut(key).filter(|entry| entry.server == server) {
+            entry.creating = entry.creating.saturating_sub(1);
+        }
+    }
+
+    /// The server said SUCCESS. `false` if the placement no longer points to `server`; then nothing changes.
+    pub fn confirm(&self, key: &MeetingKey, server: ServerId, confirmed: Confirmed) -> bool {
+        let now = confirmed.created_at;
+        let mut state = self.state.lock();
+        if state.meetings.get(key).is_none_or(|entry| entry.server != server) {
+            return false;
+        }
+        state.change(key, now, |entry| entry.confirm(confirmed)).is_some()
+    }
+
+    /// A create is over and there is no such meeting on `server`: the reservation is given back. A meeting that was
+    /// confirmed before, or that another create is working on, stays. `true` if the entry was removed.
+    pub fn cancel(&self, key: &MeetingKey, server: ServerId) -> bool {
+        let mut state = self.state.lock();
+        let Some(entry) = state.meetings.get_mut(key).filter(|entry| entry.server == server) else { return false };
+        entry.creating = entry.creating.saturating_sub(1);
+        let is_over = entry.creating == 0 && entry.phase == Phase::Claimed;
+        is_over && state.remove(key).is_some()
+    }
+
+    /// Takes over the store's placements at a start. Returns the keys of those whose server is not in the table.
+    pub fn restore(&self, placements: Vec<Placement>, now: Millis) -> Vec<MeetingKey> {
+        let mut state = self.state.lock();
+        let mut lost = Vec::new();
+        for placement in placements {
+            let key = placement.key();
+            if !state.servers.contains_key(&placement.server) {
+                lost.push(key);
+                continue;
+            }
+            let mut entry = MeetingEntry::placed(&placement, placement.claimed_at);
+            entry.is_restored = true;
+            state.insert(key, entry, now);
+        }
+        lost
+    }
+
+    /// Takes over one placement that another process wrote; live figures stay if it is the same meeting on the same
+    /// server. `false` if its server is not in the table.
+    pub fn put(&self, placement: Placement, now: Millis) -> bool {
+        let mut state = self.state.lock();
+        if !state.servers.contains_key(&placement.server) {
+            return false;
+        }
+        let key = placement.key();
+        if state.meetings.get(&key).is_some_and(|entry| entry.server == placement.server) {
+            return state.change(&key, now, |entry| entry.adopt(&placement, now)).is_some();
+        }
+        state.insert(key, MeetingEntry::placed(&placement, now), now);
+        true
+    }
+
+    /// Removes a meeting, whatever its phase. `true` if it was there.
+    pub fn forget(&self, key: &MeetingKey) -> bool {
+        self.state.lock().remove(key).is_some()
+    }
+}
+
+impl State {
+    fn place(&mut self, wish: &Wish, now: Millis) -> Result<Choice, Refusal> {
+        // An empty meeting costs the same under either audio rule; the server's own applies on insert.
+        let mut entry = MeetingEntry::claimed(wish, ServerId(0), now);
+        entry.make_forecast(&self.tuned, now);
+        let share = entry.contribution(&self.tuned, Audio::Duplex, now);
+        let pick = self.pick(wish, &share)?;
+        entry.server = pick.server;
+        self.insert(wish.key.clone(), entry, now);
+        Ok(Choice { server: pick.server, why: pick.why, reason: pick.reason })
+    }
+}
+
+impl MeetingEntry {
+    fn confirm(&mut self, confirmed: Confirmed) {
+        let now = confirmed.created_at;
+        if self.internal_id.as_ref().is_some_and(|internal_id| *internal_id != confirmed.internal_id) {
+            self.start_anew(now);
+        }
+        self.creating = self.creating.saturating_sub(1);
+        self.phase = Phase::Confirmed;
+        self.confirmed_at = Some(now);
+        self.internal_id = Some(confirmed.internal_id);
+        self.create_time = confirmed.create_time;
+        self.attendee_pw = confirmed.attendee_pw;
+        self.moderator_pw = confirmed.moderator_pw;
+        if self.polled_at.is_none() {
+            self.xml = confirmed.fragment;
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One meeting in the ledger, and what it contributes to its server's sums.
+//!
+//! A contribution is a pure function of the entry, the settings and the server's audio rule. The forecast is made anew
+//! on creation, by polls and once a second; in between each join takes one person out of it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::sums::{Sums, milli, units};
+use super::{Tuned, Wish};
+use crate::bbb;
+use crate::clock::Millis;
+use crate::ids::{BbbMeetingId, InternalId, Secret, ServerId};
+use crate::pool::load::{Audio, Cost, Forecast, Media, Room};
+use crate::store::{Phase, Placement};
+
+/// A join that no poll has shown yet is believed this long (load-model.md section 7, rule 2).
+pub(super) const PENDING_TIME: Duration = Duration::from_secs(60);
+/// Scalelite's floor for fresh meetings and how long it holds (scalelite-compat.md section 9).
+const LEGACY_FLOOR: i64 = 15;
+pub(super) const LEGACY_FRESH: Duration = Duration::from_secs(15 * 60);
+/// No room has more; keeps absurd counters of a broken server from swamping the sums.
+const MOST_PEOPLE: u32 = 100_000;
+
+/// A breakout room as a poll listed it.
+#[derive(Clone, Debug)]
+pub(super) struct BreakoutEntry {
+    pub bbb_id: BbbMeetingId,
+    pub internal_id: InternalId,
+    pub create_time: u64,
+    pub attendee_pw: Option<Secret>,
+    pub moderator_pw: Option<Secret>,
+    pub running: bool,
+    pub figures: Figures,
+    pub xml: Bytes,
+}
+
+/// Counters of the last poll.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    pub media: Media,
+    pub listeners: u32,
+}
+
+impl Figures {
+    pub fn of(meeting: &bbb::Meeting) -> Self {
+        let media = Media {
+            people: meeting.participants.min(MOST_PEOPLE),
+            moderators: meeting.moderators.min(MOST_PEOPLE),
+            voice: meeting.voice.min(MOST_PEOPLE),
+            videos: meeting.videos.min(MOST_PEOPLE),
+            shares: 0,
+            recorded: meeting.recording,
+            webcams_only_for_moderator: false,
+        };
+        Self { media, listeners: meeting.listeners.min(MOST_PEOPLE) }
+    }
+
+    /// Contribution of the people and streams alone.
+    pub fn share(&self, tuned: &Tuned, audio: Audio) -> Sums {
+        let cost = self.media.cost(&tuned.load, audio);
+        Sums {
+            people: i64::from(self.media.people),
+            voice: i64::from(self.media.voice),
+            listeners: i64::from(self.listeners),
+            videos: i64::from(self.media.videos),
+            cpu: milli(cost.cpu),
+            net: milli(cost.net),
+            ..Sums::default()
+        }
+    }
+}
+
+/// One meeting.
+#[derive(Clone, Debug)]
+pub(super) struct MeetingEntry {
+    pub bbb_id: BbbMeetingId,
+    pub server: ServerId,
+    pub phase: Phase,
+    pub internal_id: Option<InternalId>,
+    pub create_time: u64,
+    pub attendee_pw: Option<Secret>,
+    pub moderator_pw: Option<Secret>,
+    pub claimed_at: Millis,
+    pub confirmed_at: Option<Millis>,
+    /// Creates under way in this process.
+    pub creating: u32,
+    /// When the last of them began.
+    pub creating_since: Millis,
+    /// When `end` was sent, or the server first said that the meeting is over.
+    pub ending: Option<Millis>,
+    /// Read back after a start: nobody knows when its first person came.
+    pub is_restored: bool,
+    pub size_hint: Option<u32>,
+    pub max_participants: Option<u32>,
+    pub recorded: bool,
+    pub webcams_only_for_moderator: bool,
+    pub figures: Figures,
+    pub running: bool,
+    /// When the poll was sent that these figures come from.
+    pub polled_at: Option<Millis>,
+    pub first_join: Option<Millis>,
+    /// Moments of joins that no poll has shown yet, oldest first.
+    pub pending: VecDeque<Millis>,
+    /// Joins since the last poll was sent, for the legacy profile.
+    pub legacy_joins: u32,
+    pub forecast: Forecast,
+    /// Joins since the forecast was made.
+    pub taken: u32,
+    pub breakouts: Vec<BreakoutEntry>,
+    pub xml: Bytes,
+    /// What it contributes to the sums now.
+    pub share: Sums,
+}
+
+impl MeetingEntry {
+    pub fn claimed(wish: &Wish, server: ServerId, now: Millis) -> Self {
+        Self {
+            bbb_id: wish.bbb_id.clone(),
+            server,
+            phase: Phase::Claimed,
+            internal_id: None,
+            create_time: 0,
+            attendee_pw: None,
+            moderator_pw: None,
+            claimed_at: now,
+            confirmed_at: None,
+            creating: 1,
+            creating_since: now,
+            ending: None,
+            is_restored: false,
+            size_hint: wish.size_hint.filter(|hint| *hint > 0).map(|hint| hint.min(MOST_PEOPLE)),
+            max_participants: wish.max_participants.filter(|max| *max > 0),
+            recorded: wish.recorded,
+            webcams_only_for_moderator: wish.webcams_only_for_moderator,
+            figures: Figures::default(),
+            running: false,
+            polled_at: None,
+            first_join: None,
+            pending: VecDeque::new(),
+            legacy_joins: 0,
+            forecast: Forecast::default(),
+            taken: 0,
+            breakouts: Vec::new(),
+            xml: Bytes::new(),
+            share: Sums::default(),
+        }
+    }
+
+    pub fn placed(placement: &Placement, confirmed_at: Millis) -> Self {
+        let wish = Wish::new(placement.key(), placement.bbb_id.clone());
+        let mut entry = Self::claimed(&wish, placement.server, placement.claimed_at);
+        entry.creating = 0;
+        entry.adopt(placement, confirmed_at);
+        entry
+    }
+
+    /// Takes over what the store says, keeping the live figures.
+    pub fn adopt(&mut self, placement: &Placement, confirmed_at: Millis) {
+        let (known, told) = (self.internal_id.as_ref(), placement.internal_id.as_ref());
+        if known.is_some() && told.is_some() && known != told {
+            self.start_anew(placement.claimed_at);
+        }
+        let is_confirmed = placement.phase == Phase::Confirmed;
+        if is_confirmed || self.phase == Phase::Claimed {
+            self.phase = placement.phase;
+            self.internal_id = placement.internal_id.clone().or(self.internal_id.take());
+            self.create_time = placement.create_time.max(self.create_time);
+            self.attendee_pw = placement.attendee_pw.clone().or(self.attendee_pw.take());
+            self.moderator_pw = placement.moderator_pw.clone().or(self.moderator_pw.take());
+        }
+        if is_confirmed && self.confirmed_at.is_none() {
+            self.confirmed_at = Some(confirmed_at);
+        }
+    }
+
+    /// Forgets the live figures of an earlier meeting under the same id.
+    pub fn start_anew(&mut self, now: Millis) {
+        self.claimed_at = now;
+        self.confirmed_at = None;
+        self.ending = None;
+        self.is_restored = false;
+        self.figures = Figures::default();
+        self.running = false;
+        self.polled_at = None;
+        self.first_join = None;
+        self.pending.clear();
+        self.legacy_joins = 0;
+        self.breakouts.clear();
+        self.xml = Bytes::new();
+    }
+
+    /// True while a create runs here. One that was broken off without a word is believed for the claim's time only.
+    pub fn is_creating(&self, tuned: &Tuned, at: Millis) -> bool {
+        self.creating > 0 && at <= self.creating_since + tuned.claim_timeout
+    }
+
+    /// People there and on their way.
+    pub fn people(&self) -> u32 {
+        self.figures.media.people + self.pending.len() as u32
+    }
+
+    pub fn note_join(&mut self, now: Millis) {
+        self.pending.push_back(now);
+        self.first_join = Some(self.first_join.map_or(now, |join| join.min(now)));
+        self.taken = self.taken.saturating_add(1);
+        self.legacy_joins = self.legacy_joins.saturating_add(1);
+    }
+
+    /// Drops joins too old to be believed.
+    pub fn expire_pending(&mut self, now: Millis) {
+        while self.pending.front().is_some_and(|join| now.since(*join) >= PENDING_TIME) {
+            self.pending.pop_front();
+        }
+    }
+
+    /// Takes in the counters of a poll. Growth replaces as many pending joins as were made before the poll was sent:
+    /// a later one cannot be in it.
+    pub fn note_figures(&mut self, figures: Figures, sent_at: Millis) {
+        let growth = figures.media.people.saturating_sub(self.figures.media.people);
+        for _ in 0..growth {
+            if self.pending.front().is_none_or(|join| *join > sent_at) {
+                break;
+            }
+            self.pending.pop_front();
+        }
+        let came = if self.is_restored { self.claimed_at } else { sent_at };
+        if figures.media.people > 0 && self.first_join.is_none() {
+            self.first_join = Some(came);
+        }
+        self.legacy_joins = self.pending.iter().filter(|join| **join > sent_at).count() as u32;
+        self.figures = figures;
+        self.polled_at = Some(sent_at);
+    }
+
+    fn room(&self) -> Room {
+        Room {
+            created: self.claimed_at,
+            first_join: self.first_join,
+            people: self.people(),
+            size_hint: self.size_hint,
+            max_participants: self.max_participants,
+        }
+    }
+
+    pub fn make_forecast(&mut self, tuned: &Tuned, now: Millis) {
+        let is_ending = self.ending.is_some();
+        self.taken = 0;
+        self.forecast = if is_ending { Forecast::default() } else { self.room().forecast(&tuned.load.reserve, now) };
+    }
+
+    /// True while its contribution changes with time alone.
+    pub fn is_awake(&self, tuned: &Tuned, now: Millis) -> bool {
+        let is_waiting = self.ending.is_none() && now < self.room().expires(&tuned.load.reserve);
+        is_waiting
+            || self.forecast != Forecast::default()
+            || !self.pending.is_empty()
+            || now.since(self.claimed_at) <= LEGACY_FRESH
+    }
+
+    /// What it contributes to the sums of its server and its tenant.
+    pub fn contribution(&self, tuned: &Tuned, audio: Audio, now: Millis) -> Sums {
+        let mut figures = self.figures;
+        figures.media.recorded |= self.recorded;
+        figures.media.webcams_only_for_moderator = self.webcams_only_for_moderator;
+        let own = figures.media.cost(&tuned.load, audio);
+        let people = f64::from(self.people());
+        let taken = f64::from(self.taken);
+        let ghosts = (self.forecast.at(tuned.z_choose) - taken).max(0.0);
+        let mean = (self.forecast.mean - taken).max(0.0);
+        // The cap by maxParticipants shortens the upper tail; the deviation that is summed up must not pass it.
+        let deviation = (self.forecast.at(tuned.z_admit) - self.forecast.mean).max(0.0) / tuned.z_admit.max(0.1);
+        let is_big = people + ghosts > f64::from(tuned.load.limits.big_room);
+        let head = figures.media.cost_per_head(own, &tuned.load, is_big);
+        let on_their_way = head * self.pending.len() as f64;
+        let mut share = Sums {
+            meetings: 1,
+            breakouts: self.breakouts.len() as i64,
+            own_people: i64::from(self.people()),
+            pending: self.pending.len() as i64,
+            cpu: milli(on_their_way.cpu),
+            net: milli(on_their_way.net),
+            ghosts: milli(ghosts),
+            mean_ghosts: milli(mean),
+            big_rooms: i64::from(is_big),
+            legacy: self.legacy_load(now),
+            ..Sums::default()
+        };
+        let Cost { cpu, net } = head * ghosts;
+        (share.ghost_cpu, share.ghost_net) = (milli(cpu), milli(net));
+        let Cost { cpu, net } = head * mean;
+        (share.mean_cpu, share.mean_net) = (milli(cpu), milli(net));
+        let Cost { cpu, net } = head * deviation;
+        (share.variance_cpu, share.variance_net) = (units(cpu * cpu), units(net * net * 1e6));
+        share += figures.share(tuned, audio);
+        for breakout in &self.breakouts {
+            share += breakout.figures.share(tuned, audio);
+        }
+        share
+    }
+
+    /// Scalelite's load of one meeting: 1 for the create and each join, replaced by a count at the next poll.
+    fn legacy_load(&self, now: Millis) -> i64 {
+        let joins = i64::from(self.legacy_joins);
+        if self.polled_at.is_none() {
+            return 1 + joins;
+        }
+        let counted = i64::from(self.figures.media.people) + i64::from(self.figures.media.moderators);
+        let created = if self.create_time > 0 { Millis(self.create_time) } else { self.claimed_at };
+        let is_fresh = now.since(created) < LEGACY_FRESH;
+        joins + if is_fresh { counted.max(LEGACY_FLOOR) } else { counted }
+    }
+}

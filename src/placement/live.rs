@@ -1,0 +1,208 @@
+//! Questions that every hot path asks, and what real traffic tells: joins, ends, and the passing of time.
+//!
+//! A join counts at once (load-model.md section 7, rule 2): limits and the next choice must see it before any poll does.
+
+use super::entry::{BreakoutEntry, MeetingEntry};
+use super::state::State;
+use super::sums::count;
+use super::{
+    BreakoutView, JoinRefusal, JoinTicket, Ledger, MeetingFragment, MeetingView, TenantLimits, TenantMeetings, Usage,
+};
+use crate::clock::Millis;
+use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, ServerId, TenantId};
+use crate::pool::Health;
+use crate::store::{Phase, ServerState};
+
+/// Meetings refreshed under one lock by `tick`, so that a full pool does not hold up a join.
+const TICK_BATCH: usize = 256;
+
+impl Ledger {
+    pub fn find(&self, key: &MeetingKey) -> Option<MeetingView> {
+        let state = self.state.lock();
+        state.meeting_view(key, state.meetings.get(key)?)
+    }
+
+    /// A breakout room that BBB made by itself under one of this tenant's meetings.
+    pub fn find_breakout(&self, tenant: TenantId, meeting_id: &str) -> Option<BreakoutView> {
+        let state = self.state.lock();
+        let bbb_id = BbbMeetingId::new(meeting_id);
+        let parent = state.breakouts.get(&bbb_id).filter(|parent| parent.tenant == tenant)?;
+        let entry = state.meetings.get(parent)?;
+        let breakout = entry.breakouts.iter().find(|breakout| breakout.bbb_id == bbb_id)?;
+        let server = state.servers.get(&entry.server)?;
+        Some(BreakoutView {
+            bbb_id,
+            internal_id: breakout.internal_id.clone(),
+            parent: parent.clone(),
+            server: entry.server,
+            record: server.record.clone(),
+            health: server.health,
+            create_time: breakout.create_time,
+            attendee_pw: breakout.attendee_pw.clone(),
+            moderator_pw: breakout.moderator_pw.clone(),
+            participants: breakout.figures.media.people,
+            running: breakout.running,
+            polled_at: entry.polled_at,
+        })
+    }
+
+    /// The meeting with this internal id; not for breakout rooms.
+    pub fn find_internal(&self, internal_id: &InternalId) -> Option<MeetingKey> {
+        self.state.lock().by_internal.get(internal_id).cloned()
+    }
+
+    /// Where to send somebody who wants to join, counted at once. The limit of people is checked under the same lock,
+    /// so that a rush cannot slip past it.
+    pub fn admit_join(&self, key: &MeetingKey, limits: &TenantLimits, now: Millis) -> Result<JoinTicket, JoinRefusal> {
+        let mut state = self.state.lock();
+        let entry = state.meetings.get(key).ok_or(JoinRefusal::Unknown)?;
+        let server = state.servers.get(&entry.server).ok_or(JoinRefusal::Unknown)?;
+        if server.record.state == ServerState::Disabled {
+            return Err(JoinRefusal::ServerDisabled);
+        }
+        if server.health == Health::Down {
+            return Err(JoinRefusal::ServerDown { since: server.health_since });
+        }
+        let usage = state.usage(key.tenant);
+        if let Some(limit) = limits.max_people.filter(|limit| usage.people >= *limit) {
+            return Err(JoinRefusal::TenantPeople { limit });
+        }
+        let ticket = JoinTicket {
+            record: server.record.clone(),
+            bbb_id: entry.bbb_id.clone(),
+            phase: entry.phase,
+            internal_id: entry.internal_id.clone(),
+            create_time: entry.create_time,
+            attendee_pw: entry.attendee_pw.clone(),
+            moderator_pw: entry.moderator_pw.clone(),
+        };
+        if let Some(entry) = state.meetings.get_mut(key) {
+            entry.note_join(now);
+        }
+        state.awake.insert(key.clone());
+        state.reshare(key, now);
+        Ok(ticket)
+    }
+
+    /// `end` was accepted by the server: nobody is expected any more; the next poll that lacks the meeting removes it.
+    pub fn note_end(&self, key: &MeetingKey, now: Millis) {
+        self.state.lock().change(key, now, |entry| {
+            entry.ending = Some(now);
+            entry.pending.clear();
+        });
+    }
+
+    pub fn tenant_usage(&self, tenant: TenantId) -> Usage {
+        self.state.lock().usage(tenant)
+    }
+
+    /// Usage of all tenants that have a meeting, by id.
+    pub fn tenant_usages(&self) -> Vec<(TenantId, Usage)> {
+        let state = self.state.lock();
+        let mut usages: Vec<_> = state.tenants.keys().map(|tenant| (*tenant, state.usage(*tenant))).collect();
+        usages.sort_by_key(|(tenant, _)| *tenant);
+        usages
+    }
+
+    /// The tenant's confirmed meetings and their breakout rooms, those on servers that are down included.
+    pub fn meetings_of(&self, tenant: TenantId) -> TenantMeetings {
+        let state = self.state.lock();
+        let Some(tenant) = state.tenants.get(&tenant) else { return TenantMeetings::default() };
+        let mut confirmed: Vec<(&MeetingKey, &MeetingEntry)> = tenant
+            .keys
+            .iter()
+            .filter_map(|key| Some((key, state.meetings.get(key)?)))
+            .filter(|(_, entry)| entry.phase == Phase::Confirmed)
+            .collect();
+        confirmed.sort_by_key(|(key, entry)| (entry.create_time, *key));
+        let oldest_poll = confirmed.iter().filter_map(|(_, entry)| entry.polled_at).min();
+        let mut fragments = Vec::with_capacity(confirmed.len());
+        for (key, entry) in confirmed {
+            fragments.push(entry.fragment(key));
+            fragments.extend(entry.breakouts.iter().map(BreakoutEntry::fragment));
+        }
+        TenantMeetings { fragments, oldest_poll }
+    }
+
+    /// All placements that point to this server, sorted.
+    pub fn meetings_on(&self, server: ServerId) -> Vec<MeetingKey> {
+        let state = self.state.lock();
+        let mut keys: Vec<MeetingKey> =
+            state.servers.get(&server).map(|entry| entry.keys.iter().cloned().collect()).unwrap_or_default();
+        keys.sort();
+        keys
+    }
+
+    /// To be called once a second: time alone changes what fresh meetings still expect. Locks in short stretches.
+    pub fn tick(&self, now: Millis) {
+        let awake: Vec<MeetingKey> = self.state.lock().awake.iter().cloned().collect();
+        for batch in awake.chunks(TICK_BATCH) {
+            let mut state = self.state.lock();
+            for key in batch {
+                state.refresh(key, now);
+            }
+        }
+    }
+}
+
+impl State {
+    pub(super) fn usage(&self, tenant: TenantId) -> Usage {
+        let Some(tenant) = self.tenants.get(&tenant) else { return Usage::default() };
+        Usage { meetings: count(tenant.sums.meetings), people: count(tenant.sums.own_people) }
+    }
+
+    fn meeting_view(&self, key: &MeetingKey, entry: &MeetingEntry) -> Option<MeetingView> {
+        let server = self.servers.get(&entry.server)?;
+        Some(MeetingView {
+            key: key.clone(),
+            bbb_id: entry.bbb_id.clone(),
+            server: entry.server,
+            record: server.record.clone(),
+            health: server.health,
+            down_since: (server.health == Health::Down).then_some(server.health_since),
+            phase: entry.phase,
+            internal_id: entry.internal_id.clone(),
+            create_time: entry.create_time,
+            attendee_pw: entry.attendee_pw.clone(),
+            moderator_pw: entry.moderator_pw.clone(),
+            claimed_at: entry.claimed_at,
+            participants: entry.figures.media.people,
+            running: entry.running,
+            polled_at: entry.polled_at,
+            ending: entry.ending.is_some(),
+            creating: entry.creating > 0,
+            max_participants: entry.max_participants,
+            reserved: entry.share.expected_people(),
+        })
+    }
+}
+
+impl MeetingEntry {
+    fn fragment(&self, key: &MeetingKey) -> MeetingFragment {
+        MeetingFragment {
+            bbb_id: self.bbb_id.clone(),
+            meeting: key.meeting.clone(),
+            xml: self.xml.clone(),
+            breakout: false,
+            internal_id: self.internal_id.clone(),
+            create_time: self.create_time,
+            attendee_pw: self.attendee_pw.clone(),
+            moderator_pw: self.moderator_pw.clone(),
+        }
+    }
+}
+
+impl BreakoutEntry {
+    fn fragment(&self) -> MeetingFragment {
+        MeetingFragment {
+            bbb_id: self.bbb_id.clone(),
+            meeting: MeetingId::new(self.bbb_id.as_str()),
+            xml: self.xml.clone(),
+            breakout: true,
+            internal_id: Some(self.internal_id.clone()),
+            create_time: self.create_time,
+            attendee_pw: self.attendee_pw.clone(),
+            moderator_pw: self.moderator_pw.clone(),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Questions to the ledger that the placer asks: by the server's own id, and what is left to show of a meeting.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Ledger, MeetingView};
+use crate::ids::{BbbMeetingId, MeetingKey};
+
+impl Ledger {
+    /// The meeting that a server would know by this id, wherever it is placed.
+    pub fn find_by_bbb_id(&self, bbb_id: &BbbMeetingId) -> Option<MeetingView> {
+        let key = self.state.lock().by_bbb.get(bbb_id).cloned()?;
+        self.find(&key)
+    }
+
+    /// The meeting's `<meeting>` element as last seen; empty before the first poll after a start.
+    pub fn fragment(&self, key: &MeetingKey) -> Option<Bytes> {
+        self.state.lock().meetings.get(key).map(|entry| entry.xml.clone())
+    }
+
+    /// How long a create may still be at work somewhere after its claim.
+    pub fn claim_timeout(&self) -> Duration {
+        self.state.lock().tuned.claim_timeout
+    }
+}

@@ -1,0 +1,253 @@
+//! What a `getMeetings` answer changes (load-model.md section 7, rules 2 and 3).
+//!
+//! A poll tells what was true some time between its sending and its arrival, so it is believed only about what
+//! happened before it was sent: it never undoes a create, a confirmation, a join or an end that came later.
+//! A meeting ends when its server, asked late enough, no longer lists it; never because a server does not answer.
+//! After `end` and a new create BBB lists the old meeting and the new one under the same id for a while.
+
+use std::collections::{HashMap, HashSet};
+
+use super::entry::{BreakoutEntry, Figures, MeetingEntry};
+use super::state::State;
+use super::sums::Sums;
+use super::{ChangedMeeting, EndedMeeting, Ledger, PollOutcome, Tuned};
+use crate::bbb;
+use crate::clock::Millis;
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId};
+use crate::store::{Confirmation, Phase};
+
+/// When a poll was sent and its answer received.
+#[derive(Clone, Copy)]
+struct Moment {
+    sent: Millis,
+    received: Millis,
+}
+
+impl Ledger {
+    /// Takes in one server's complete list of meetings, breakout rooms included.
+    pub fn note_poll(
+        &self,
+        server: ServerId,
+        sent_at: Millis,
+        received_at: Millis,
+        meetings: Vec<bbb::Meeting>,
+    ) -> PollOutcome {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let mut outcome = PollOutcome::default();
+        let Some(entry) = state.servers.get_mut(&server) else {
+            outcome.is_stale = true;
+            return outcome;
+        };
+        if entry.poll_sent.is_some_and(|last| last > sent_at) {
+            outcome.is_stale = true;
+            return outcome;
+        }
+        entry.poll_sent = Some(sent_at);
+        entry.poll_received = Some(received_at);
+        let moment = Moment { sent: sent_at, received: received_at };
+        let (mine, rest) = state.sort_out(server, meetings);
+        let listed: HashSet<MeetingKey> = mine.keys().cloned().collect();
+        for (key, meeting) in mine {
+            state.take_in(&key, meeting, moment, &mut outcome);
+        }
+        outcome.unknown = state.take_in_breakouts(server, rest, &listed, moment);
+        state.weigh_unknown(server, &outcome.unknown);
+        state.end_missing(server, &listed, moment, &mut outcome);
+        outcome
+    }
+}
+
+impl State {
+    /// Splits a list into the meetings placed here (one per entry) and all others. Of two under one id the one whose
+    /// internal id we know wins, then the one that is not over, then the younger; the loser is of no interest.
+    fn sort_out(
+        &self,
+        server: ServerId,
+        meetings: Vec<bbb::Meeting>,
+    ) -> (HashMap<MeetingKey, bbb::Meeting>, Vec<bbb::Meeting>) {
+        let mut mine: HashMap<MeetingKey, bbb::Meeting> = HashMap::new();
+        let mut rest = Vec::new();
+        for meeting in meetings {
+            let placed = self.by_bbb.get(&meeting.meeting_id).and_then(|key| Some((key, self.meetings.get(key)?)));
+            let Some((key, entry)) = placed.filter(|(_, entry)| entry.server == server) else {
+                rest.push(meeting);
+                continue;
+            };
+            let is_known = |one: &bbb::Meeting| entry.internal_id.as_ref() == Some(&one.internal_id);
+            let rank = |one: &bbb::Meeting| (is_known(one), !one.forcibly_ended, one.create_time);
+            match mine.get(key) {
+                Some(other) if rank(other) >= rank(&meeting) => {}
+                _ => {
+                    mine.insert(key.clone(), meeting);
+                }
+            }
+        }
+        (mine, rest)
+    }
+
+    fn take_in(&mut self, key: &MeetingKey, meeting: bbb::Meeting, moment: Moment, outcome: &mut PollOutcome) {
+        let tuned = self.tuned;
+        let Some(entry) = self.meetings.get(key) else { return };
+        let is_another = entry.internal_id.as_ref().is_some_and(|known| *known != meeting.internal_id);
+        // Under a running create the answer of that create decides which meeting this is; one that is over proves
+        // nothing; and a list older than our confirmation shows its predecessor.
+        let is_ours_to_judge = !entry.is_creating(&tuned, moment.sent) && !meeting.forcibly_ended;
+        let is_older = entry.confirmed_at.is_some_and(|confirmed| moment.sent <= confirmed);
+        let is_known = entry.internal_id.as_ref() == Some(&meeting.internal_id);
+        if !is_known && (!is_ours_to_judge || is_older) {
+            return;
+        }
+        if is_another && let Some(before) = entry.internal_id.clone() {
+            outcome.changed.push(ChangedMeeting { key: key.clone(), before, confirmation: confirmation(&meeting) });
+        } else if entry.phase == Phase::Claimed && is_ours_to_judge {
+            outcome.confirmed.push((key.clone(), confirmation(&meeting)));
+        }
+        self.change(key, moment.received, |entry| {
+            if is_another {
+                entry.start_anew(moment.sent);
+            }
+            if is_another || (entry.phase == Phase::Claimed && is_ours_to_judge) {
+                entry.prove(&meeting, moment);
+            }
+            entry.note_end_seen(&meeting, &tuned, moment);
+            entry.running = meeting.running;
+            entry.note_figures(Figures::of(&meeting), moment.sent);
+            entry.xml = meeting.xml;
+        });
+    }
+
+    /// Hangs breakout rooms under their parents and returns what belongs to nobody.
+    fn take_in_breakouts(
+        &mut self,
+        server: ServerId,
+        meetings: Vec<bbb::Meeting>,
+        listed: &HashSet<MeetingKey>,
+        moment: Moment,
+    ) -> Vec<bbb::Meeting> {
+        let mut by_parent: HashMap<MeetingKey, Vec<BreakoutEntry>> = HashMap::new();
+        let mut seen: HashSet<BbbMeetingId> = HashSet::new();
+        let mut unknown = Vec::new();
+        for meeting in meetings {
+            let parent = self.parent_of(server, &meeting).filter(|parent| listed.contains(parent));
+            let is_free = |id: &BbbMeetingId, parent: &MeetingKey| {
+                self.breakouts.get(id).is_none_or(|other| other == parent) && !self.by_bbb.contains_key(id)
+            };
+            let Some(parent) = parent.filter(|parent| is_free(&meeting.meeting_id, parent)) else {
+                unknown.push(meeting);
+                continue;
+            };
+            if seen.insert(meeting.meeting_id.clone()) {
+                by_parent.entry(parent).or_default().push(breakout(meeting));
+            }
+        }
+        for key in listed {
+            let breakouts = by_parent.remove(key).unwrap_or_default();
+            let had_some = self.meetings.get(key).is_some_and(|entry| !entry.breakouts.is_empty());
+            if had_some || !breakouts.is_empty() {
+                self.change(key, moment.received, |entry| entry.breakouts = breakouts);
+            }
+        }
+        unknown
+    }
+
+    fn parent_of(&self, server: ServerId, meeting: &bbb::Meeting) -> Option<MeetingKey> {
+        let parent: &InternalId = meeting.parent.as_ref().filter(|_| meeting.is_breakout)?;
+        let key = self.by_internal.get(parent)?;
+        self.meetings.get(key).filter(|entry| entry.server == server)?;
+        Some(key.clone())
+    }
+
+    /// Meetings that nobody placed load their server all the same.
+    fn weigh_unknown(&mut self, server: ServerId, unknown: &[bbb::Meeting]) {
+        let Some(entry) = self.servers.get_mut(&server) else { return };
+        let audio = entry.audio(&self.tuned);
+        entry.foreign = Sums::default();
+        for meeting in unknown.iter().filter(|meeting| !meeting.forcibly_ended) {
+            let mut share = Figures::of(meeting).share(&self.tuned, audio);
+            (share.meetings, share.breakouts) = if meeting.is_breakout { (0, 1) } else { (1, 0) };
+            if !meeting.is_breakout {
+                share.legacy = share.people + i64::from(meeting.moderators.min(meeting.participants));
+            }
+            entry.foreign += share;
+        }
+    }
+
+    fn end_missing(
+        &mut self,
+        server: ServerId,
+        listed: &HashSet<MeetingKey>,
+        moment: Moment,
+        outcome: &mut PollOutcome,
+    ) {
+        let tuned = self.tuned;
+        let Some(entry) = self.servers.get(&server) else { return };
+        let is_gone = |key: &&MeetingKey| {
+            !listed.contains(*key) && self.meetings.get(*key).is_some_and(|entry| entry.is_over(&tuned, moment))
+        };
+        let mut gone: Vec<MeetingKey> = entry.keys.iter().filter(is_gone).cloned().collect();
+        gone.sort();
+        for key in gone {
+            let Some(entry) = self.remove(&key) else { continue };
+            let recorded = entry.recorded || entry.figures.media.recorded;
+            outcome.ended.push(EndedMeeting { key, internal_id: entry.internal_id, recorded });
+        }
+    }
+}
+
+impl MeetingEntry {
+    /// The server lists it: it exists.
+    fn prove(&mut self, meeting: &bbb::Meeting, moment: Moment) {
+        self.phase = Phase::Confirmed;
+        self.confirmed_at = Some(moment.sent);
+        self.internal_id = Some(meeting.internal_id.clone());
+        self.create_time = meeting.create_time;
+        self.attendee_pw = meeting.attendee_pw.clone().or(self.attendee_pw.take());
+        self.moderator_pw = meeting.moderator_pw.clone().or(self.moderator_pw.take());
+    }
+
+    /// BBB ends meetings in its own time; one that is still there after the grace was not ended.
+    fn note_end_seen(&mut self, meeting: &bbb::Meeting, tuned: &Tuned, moment: Moment) {
+        let had_time = |ending: Millis| moment.sent > ending + tuned.ended_grace;
+        if meeting.forcibly_ended {
+            self.ending = self.ending.or(Some(moment.sent));
+        } else if self.ending.is_some_and(had_time) {
+            self.ending = None;
+        }
+    }
+
+    /// True if a list that lacks it was asked for late enough to prove that it is over.
+    fn is_over(&self, tuned: &Tuned, moment: Moment) -> bool {
+        if self.is_creating(tuned, moment.sent) {
+            return false;
+        }
+        match (self.phase, self.confirmed_at) {
+            (Phase::Confirmed, Some(confirmed)) => {
+                self.ending.is_some_and(|ending| moment.sent > ending) || moment.sent > confirmed + tuned.ended_grace
+            }
+            _ => moment.sent > self.claimed_at + tuned.claim_timeout,
+        }
+    }
+}
+
+fn confirmation(meeting: &bbb::Meeting) -> Confirmation {
+    Confirmation {
+        internal_id: meeting.internal_id.clone(),
+        create_time: meeting.create_time,
+        attendee_pw: meeting.attendee_pw.clone(),
+        moderator_pw: meeting.moderator_pw.clone(),
+    }
+}
+
+fn breakout(meeting: bbb::Meeting) -> BreakoutEntry {
+    BreakoutEntry {
+        figures: Figures::of(&meeting),
+        bbb_id: meeting.meeting_id,
+        internal_id: meeting.internal_id,
+        create_time: meeting.create_time,
+        attendee_pw: meeting.attendee_pw,
+        moderator_pw: meeting.moderator_pw,
+        running: meeting.running,
+        xml: meeting.xml,
+    }
+}

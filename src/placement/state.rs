@@ -1,0 +1,252 @@
+//! Everything behind the ledger's lock: servers, meetings, their indexes and the sums.
+//!
+//! The sums are kept by difference: whoever changes an entry calls `refresh`, which takes the entry's old contribution
+//! out of its server and tenant and puts the new one in. Choosing therefore reads one sum per server and never walks
+//! the meetings. Every index is written by `insert`, `remove` and `set_internal` only.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::Tuned;
+use super::entry::MeetingEntry;
+use super::sums::Sums;
+use crate::clock::Millis;
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId, TenantId};
+use crate::pool::Health;
+use crate::pool::load::{Audio, Capacity};
+use crate::store::ServerRecord;
+
+/// One server of the table.
+#[derive(Debug)]
+pub(super) struct ServerEntry {
+    pub record: Arc<ServerRecord>,
+    pub health: Health,
+    pub health_since: Millis,
+    /// As the server says it.
+    pub version: Option<String>,
+    /// Of the meetings placed here.
+    pub sums: Sums,
+    /// Of meetings that the last poll listed and no entry claims.
+    pub foreign: Sums,
+    pub keys: HashSet<MeetingKey>,
+    pub poll_sent: Option<Millis>,
+    pub poll_received: Option<Millis>,
+}
+
+impl ServerEntry {
+    pub fn new(record: ServerRecord, now: Millis) -> Self {
+        Self {
+            record: Arc::new(record),
+            health: Health::Unknown,
+            health_since: now,
+            version: None,
+            sums: Sums::default(),
+            foreign: Sums::default(),
+            keys: HashSet::new(),
+            poll_sent: None,
+            poll_received: None,
+        }
+    }
+
+    pub fn version(&self) -> Option<&str> {
+        self.record.version.as_deref().or(self.version.as_deref())
+    }
+
+    pub fn audio(&self, tuned: &Tuned) -> Audio {
+        Audio::of(tuned.load.audio.tlo, self.version())
+    }
+
+    pub fn capacity(&self) -> Capacity {
+        Capacity { cores: self.record.cores, weight: self.record.weight, nic_mbit: self.record.nic_mbit }
+    }
+
+    pub fn all(&self) -> Sums {
+        self.sums.plus(self.foreign)
+    }
+}
+
+/// What a tenant has.
+#[derive(Debug, Default)]
+pub(super) struct TenantEntry {
+    pub sums: Sums,
+    pub keys: HashSet<MeetingKey>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub tuned: Tuned,
+    pub servers: BTreeMap<ServerId, ServerEntry>,
+    pub meetings: HashMap<MeetingKey, MeetingEntry>,
+    pub tenants: HashMap<TenantId, TenantEntry>,
+    pub by_bbb: HashMap<BbbMeetingId, MeetingKey>,
+    pub by_internal: HashMap<InternalId, MeetingKey>,
+    /// Breakout rooms made by BBB → their parent.
+    pub breakouts: HashMap<BbbMeetingId, MeetingKey>,
+    /// Meetings whose contribution changes with time alone.
+    pub awake: HashSet<MeetingKey>,
+}
+
+impl State {
+    pub fn new(tuned: Tuned) -> Self {
+        Self {
+            tuned,
+            servers: BTreeMap::new(),
+            meetings: HashMap::new(),
+            tenants: HashMap::new(),
+            by_bbb: HashMap::new(),
+            by_internal: HashMap::new(),
+            breakouts: HashMap::new(),
+            awake: HashSet::new(),
+        }
+    }
+
+    /// Adds a meeting whose server is in the table, in place of any earlier one under the same key.
+    pub fn insert(&mut self, key: MeetingKey, mut entry: MeetingEntry, now: Millis) {
+        self.remove(&key);
+        entry.share = Sums::default();
+        let Some(server) = self.servers.get_mut(&entry.server) else { return };
+        server.keys.insert(key.clone());
+        self.tenants.entry(key.tenant).or_default().keys.insert(key.clone());
+        self.by_bbb.insert(entry.bbb_id.clone(), key.clone());
+        if let Some(internal_id) = &entry.internal_id {
+            self.by_internal.insert(internal_id.clone(), key.clone());
+        }
+        for breakout in &entry.breakouts {
+            self.breakouts.insert(breakout.bbb_id.clone(), key.clone());
+        }
+        self.meetings.insert(key.clone(), entry);
+        self.refresh(&key, now);
+    }
+
+    /// Takes a meeting out of every index and sum.
+    pub fn remove(&mut self, key: &MeetingKey) -> Option<MeetingEntry> {
+        let entry = self.meetings.remove(key)?;
+        if let Some(server) = self.servers.get_mut(&entry.server) {
+            server.sums -= entry.share;
+            server.keys.remove(key);
+        }
+        if let Some(tenant) = self.tenants.get_mut(&key.tenant) {
+            tenant.sums -= entry.share;
+            tenant.keys.remove(key);
+            if tenant.keys.is_empty() {
+                self.tenants.remove(&key.tenant);
+            }
+        }
+        unlink(&mut self.by_bbb, &entry.bbb_id, key);
+        if let Some(internal_id) = &entry.internal_id {
+            unlink(&mut self.by_internal, internal_id, key);
+        }
+        for breakout in &entry.breakouts {
+            unlink(&mut self.breakouts, &breakout.bbb_id, key);
+        }
+        self.awake.remove(key);
+        Some(entry)
+    }
+
+    /// Changes an entry and brings indexes and sums up to date, with a new forecast. `None` if there is no such meeting.
+    pub fn change<T>(
+        &mut self,
+        key: &MeetingKey,
+        now: Millis,
+        change: impl FnOnce(&mut MeetingEntry) -> T,
+    ) -> Option<T> {
+        let entry = self.meetings.get_mut(key)?;
+        let before = entry.internal_id.clone();
+        let old_breakouts: Vec<BbbMeetingId> = entry.breakouts.iter().map(|room| room.bbb_id.clone()).collect();
+        let result = change(entry);
+        if before != entry.internal_id {
+            if let Some(internal_id) = before {
+                unlink(&mut self.by_internal, &internal_id, key);
+            }
+            if let Some(internal_id) = &entry.internal_id {
+                self.by_internal.insert(internal_id.clone(), key.clone());
+            }
+        }
+        for bbb_id in old_breakouts {
+            unlink(&mut self.breakouts, &bbb_id, key);
+        }
+        for breakout in &entry.breakouts {
+            self.breakouts.insert(breakout.bbb_id.clone(), key.clone());
+        }
+        self.refresh(key, now);
+        Some(result)
+    }
+
+    /// Makes a new forecast for the meeting and brings the sums up to date.
+    pub fn refresh(&mut self, key: &MeetingKey, now: Millis) {
+        let Some(entry) = self.meetings.get_mut(key) else { return };
+        entry.expire_pending(now);
+        entry.make_forecast(&self.tuned, now);
+        if entry.is_awake(&self.tuned, now) {
+            self.awake.insert(key.clone());
+        } else {
+            self.awake.remove(key);
+        }
+        self.reshare(key, now);
+    }
+
+    /// Brings the sums up to date with the forecast as it is.
+    pub fn reshare(&mut self, key: &MeetingKey, now: Millis) {
+        let Some(entry) = self.meetings.get_mut(key) else { return };
+        let Some(server) = self.servers.get_mut(&entry.server) else { return };
+        let share = entry.contribution(&self.tuned, server.audio(&self.tuned), now);
+        server.sums -= entry.share;
+        server.sums += share;
+        if let Some(tenant) = self.tenants.get_mut(&key.tenant) {
+            tenant.sums -= entry.share;
+            tenant.sums += share;
+        }
+        entry.share = share;
+    }
+
+    pub fn refresh_server(&mut self, server: ServerId, now: Millis) {
+        let Some(entry) = self.servers.get(&server) else { return };
+        for key in entry.keys.clone() {
+            self.refresh(&key, now);
+        }
+    }
+}
+
+/// Removes `id` if it still leads to `key`: a server that tells one id for two meetings must not tear a hole.
+fn unlink<Id: Eq + Hash>(index: &mut HashMap<Id, MeetingKey>, id: &Id, key: &MeetingKey) {
+    if index.get(id) == Some(key) {
+        index.remove(id);
+    }
+}
+
+#[cfg(test)]
+impl State {
+    /// Every index and sum, recomputed from the entries alone.
+    pub fn assert_consistent(&self) {
+        let mut servers: BTreeMap<ServerId, Sums> = self.servers.keys().map(|id| (*id, Sums::default())).collect();
+        let mut tenants: HashMap<TenantId, Sums> = HashMap::new();
+        for (key, entry) in &self.meetings {
+            *servers.get_mut(&entry.server).expect("an entry points to a server that is gone") += entry.share;
+            *tenants.entry(key.tenant).or_default() += entry.share;
+            assert!(entry.share.is_nowhere_negative(), "{key:?}: {:?}", entry.share);
+            assert!(self.servers[&entry.server].keys.contains(key));
+            assert_eq!(self.by_bbb.get(&entry.bbb_id), Some(key));
+            if let Some(internal_id) = &entry.internal_id {
+                assert_eq!(self.by_internal.get(internal_id), Some(key));
+            }
+            for breakout in &entry.breakouts {
+                assert_eq!(self.breakouts.get(&breakout.bbb_id), Some(key));
+            }
+        }
+        for (id, server) in &self.servers {
+            assert_eq!(server.sums, servers[id], "sums of server {id}");
+            assert!(server.keys.iter().all(|key| self.meetings[key].server == *id));
+        }
+        assert_eq!(self.tenants.len(), tenants.len());
+        for (id, tenant) in &self.tenants {
+            assert_eq!(tenant.sums, tenants[id], "sums of tenant {id}");
+            assert!(tenant.keys.iter().all(|key| key.tenant == *id && self.meetings.contains_key(key)));
+        }
+        let internal = self.meetings.values().filter(|entry| entry.internal_id.is_some()).count();
+        let breakouts: usize = self.meetings.values().map(|entry| entry.breakouts.len()).sum();
+        assert_eq!(self.by_bbb.len(), self.meetings.len());
+        assert_eq!((self.by_internal.len(), self.breakouts.len()), (internal, breakouts));
+        assert!(self.awake.iter().all(|key| self.meetings.contains_key(key)));
+    }
+}

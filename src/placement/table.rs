@@ -1,0 +1,121 @@
+//! The table of servers: what the store, the health state machine and the servers themselves say about them.
+//!
+//! The table follows the store's rows and keeps the live figures of servers that stay. Nothing in the ledger ever
+//! points to a server that is gone.
+
+use std::collections::HashSet;
+
+use super::state::{ServerEntry, State};
+use super::sums::count;
+use super::{Ledger, LedgerSettings, ServerView};
+use crate::clock::Millis;
+use crate::ids::{MeetingKey, ServerId};
+use crate::pool::Health;
+use crate::store::ServerRecord;
+
+impl Ledger {
+    /// New settings, effective at once for everything that is there.
+    pub fn set_settings(&self, settings: LedgerSettings, now: Millis) {
+        let mut state = self.state.lock();
+        state.tuned = settings.into();
+        let servers: Vec<ServerId> = state.servers.keys().copied().collect();
+        for server in servers {
+            state.refresh_server(server, now);
+        }
+    }
+
+    /// Replaces the table. Meetings of servers that are gone are dropped and returned.
+    pub fn set_servers(&self, records: Vec<ServerRecord>, now: Millis) -> Vec<MeetingKey> {
+        let mut state = self.state.lock();
+        let kept: HashSet<ServerId> = records.iter().map(|record| record.id).collect();
+        let gone: Vec<ServerId> = state.servers.keys().filter(|id| !kept.contains(id)).copied().collect();
+        let mut dropped: Vec<MeetingKey> = Vec::new();
+        for server in gone {
+            let keys = state.servers.get(&server).map(|entry| entry.keys.clone()).unwrap_or_default();
+            for key in &keys {
+                state.remove(key);
+            }
+            dropped.extend(keys);
+            state.servers.remove(&server);
+        }
+        for record in records {
+            state.set_record(record, now);
+        }
+        dropped.sort();
+        dropped
+    }
+
+    /// Health as the state machine judges it; remembers since when.
+    pub fn set_health(&self, server: ServerId, health: Health, now: Millis) {
+        let mut state = self.state.lock();
+        let Some(entry) = state.servers.get_mut(&server) else { return };
+        if entry.health != health {
+            entry.health = health;
+            entry.health_since = now;
+        }
+    }
+
+    /// BBB's version as the server says it, such as `3.0.19` or `3.0`.
+    pub fn set_version(&self, server: ServerId, version: String, now: Millis) {
+        let mut state = self.state.lock();
+        let tuned = state.tuned;
+        let Some(entry) = state.servers.get_mut(&server) else { return };
+        let before = entry.audio(&tuned);
+        entry.version = Some(version);
+        if entry.audio(&tuned) != before {
+            state.refresh_server(server, now);
+        }
+    }
+
+    pub fn server(&self, server: ServerId) -> Option<ServerView> {
+        let state = self.state.lock();
+        state.servers.get(&server).map(|entry| state.server_view(entry))
+    }
+
+    pub fn server_named(&self, name: &str) -> Option<ServerView> {
+        let state = self.state.lock();
+        state.servers.values().find(|entry| entry.record.name == name).map(|entry| state.server_view(entry))
+    }
+
+    /// All servers, by id.
+    pub fn servers(&self) -> Vec<ServerView> {
+        let state = self.state.lock();
+        state.servers.values().map(|entry| state.server_view(entry)).collect()
+    }
+}
+
+impl State {
+    fn set_record(&mut self, record: ServerRecord, now: Millis) {
+        let tuned = self.tuned;
+        let id = record.id;
+        let Some(entry) = self.servers.get_mut(&id) else {
+            self.servers.insert(id, ServerEntry::new(record, now));
+            return;
+        };
+        let before = entry.audio(&tuned);
+        entry.record = record.into();
+        if entry.audio(&tuned) != before {
+            self.refresh_server(id, now);
+        }
+    }
+
+    fn server_view(&self, entry: &ServerEntry) -> ServerView {
+        let all = entry.all();
+        ServerView {
+            record: entry.record.clone(),
+            health: entry.health,
+            health_since: entry.health_since,
+            meetings: count(all.meetings),
+            breakouts: count(all.breakouts),
+            participants: count(all.people),
+            voice: count(all.voice),
+            listeners: count(all.listeners),
+            videos: count(all.videos),
+            reserved: all.expected_people(),
+            load_mc: all.expected_cost().cpu,
+            utilisation: all.utilisation(&entry.capacity(), &self.tuned.load),
+            last_poll: entry.poll_received,
+            version: entry.version().map(str::to_owned),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The reserve: made with the choice, turned into people by joins, given back exactly.
+
+use super::*;
+
+#[test]
+fn a_choice_reserves_at_once() {
+    let stage = Stage::new(1);
+    stage.choose(&wish("a"), 0).unwrap();
+    let server = stage.server(ServerId(1));
+    assert_eq!((server.meetings, server.participants), (1, 0));
+    assert!((server.reserved - 45.5).abs() < 0.5, "{}", server.reserved);
+    assert!((server.load_mc - (20.0 + server.reserved * 33.0)).abs() < 1.0, "{}", server.load_mc);
+    assert!((stage.meeting("a").reserved - server.reserved).abs() < 1e-9);
+}
+
+#[test]
+fn reservations_return_to_exactly_nothing() {
+    let stage = Stage::new(3);
+    for round in 0..50 {
+        let names: Vec<String> = (0..7).map(|room| format!("{round}-{room}")).collect();
+        for (room, name) in names.iter().enumerate() {
+            let wish = Wish { size_hint: Some(7 + room as u32 * 31), ..wish(name) };
+            let server = stage.choose(&wish, round).unwrap().server;
+            if room % 2 == 0 {
+                stage.ledger.confirm(&key(name), server, confirmed(name, second(round)));
+                stage.join(name, round).unwrap();
+            }
+        }
+        stage.tick(round + 1);
+        for name in &names {
+            let server = stage.meeting(name).server;
+            if !stage.ledger.cancel(&key(name), server) {
+                stage.ledger.forget(&key(name));
+            }
+        }
+    }
+    stage.check();
+    for server in stage.ledger.state.lock().servers.values() {
+        assert_eq!(server.sums, super::super::sums::Sums::default());
+    }
+    assert_eq!(stage.usage(), Usage::default());
+    let state = stage.ledger.state.lock();
+    assert!(state.awake.is_empty() && state.tenants.is_empty() && state.by_internal.is_empty());
+}
+
+#[test]
+fn cancel_gives_back_only_a_claim_that_still_points_there() {
+    let stage = Stage::new(2);
+    let server = stage.choose(&wish("a"), 0).unwrap().server;
+    let other = if server == ServerId(1) { ServerId(2) } else { ServerId(1) };
+    assert!(!stage.ledger.cancel(&key("a"), other));
+    assert!(stage.ledger.cancel(&key("a"), server));
+    assert!(stage.ledger.find(&key("a")).is_none());
+    stage.create("b", 0);
+    let server = stage.meeting("b").server;
+    assert!(stage.ledger.hold(&key("b"), server, second(1)));
+    assert!(!stage.ledger.cancel(&key("b"), server), "a failed repeated create does not undo the first");
+    assert_eq!((stage.meeting("b").phase, stage.meeting("b").creating), (Phase::Confirmed, false));
+    assert!(!stage.ledger.hold(&key("b"), ServerId(9), second(1)));
+}
+
+#[test]
+fn a_claim_that_two_creates_work_on_survives_the_first_failure() {
+    let stage = Stage::new(1);
+    stage.choose(&wish("a"), 0).unwrap();
+    stage.ledger.hold(&key("a"), ServerId(1), second(1));
+    assert!(!stage.ledger.cancel(&key("a"), ServerId(1)));
+    assert!(stage.ledger.confirm(&key("a"), ServerId(1), confirmed("a", second(2))));
+}
+
+#[test]
+fn confirm_on_another_server_is_refused() {
+    let stage = Stage::new(2);
+    let server = stage.choose(&wish("a"), 0).unwrap().server;
+    let other = if server == ServerId(1) { ServerId(2) } else { ServerId(1) };
+    assert!(!stage.ledger.confirm(&key("a"), other, confirmed("a", second(1))));
+    assert_eq!(stage.meeting("a").phase, Phase::Claimed);
+    assert!(!stage.ledger.confirm(&key("nobody"), server, confirmed("nobody", second(1))));
+}
+
+#[test]
+fn a_join_turns_one_ghost_into_a_person_at_once() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    let before = stage.server(ServerId(1));
+    stage.join("a", 1).unwrap();
+    let after = stage.server(ServerId(1));
+    assert!((before.reserved - after.reserved - 1.0).abs() < 0.002, "{} {}", before.reserved, after.reserved);
+    assert!((before.load_mc - after.load_mc).abs() < 0.1, "the load was expected already");
+    assert_eq!(stage.usage().people, 1);
+    assert_eq!(stage.meeting("a").participants, 0, "the poll has not seen anybody yet");
+}
+
+#[test]
+fn pending_joins_are_dropped_when_a_poll_shows_growth() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    for at in 1..=4 {
+        stage.join("a", at).unwrap();
+    }
+    stage.poll(ServerId(1), 5, vec![listed("a", 3)]);
+    assert_eq!(stage.usage().people, 4, "three there, one on the way");
+    stage.poll(ServerId(1), 10, vec![listed("a", 4)]);
+    assert_eq!(stage.usage().people, 4);
+    stage.poll(ServerId(1), 15, vec![listed("a", 4)]);
+    assert_eq!(stage.usage().people, 4);
+}
+
+#[test]
+fn a_poll_never_overwrites_a_join_made_after_it_was_sent() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    stage.join("a", 20).unwrap();
+    stage.poll(ServerId(1), 15, vec![listed("a", 1)]);
+    assert_eq!(stage.usage().people, 2, "the one in the poll came another way");
+    stage.poll(ServerId(1), 25, vec![listed("a", 2)]);
+    assert_eq!(stage.usage().people, 2);
+}
+
+#[test]
+fn pending_joins_are_forgotten_after_a_minute() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    stage.join("a", 10).unwrap();
+    stage.tick(69);
+    assert_eq!(stage.usage().people, 1);
+    stage.tick(70);
+    assert_eq!(stage.usage().people, 0);
+}
+
+#[test]
+fn a_room_that_fills_raises_its_forecast_and_an_empty_one_lets_go() {
+    let stage = Stage::new(2);
+    let full = stage.create("full", 700);
+    let empty = stage.create("empty", 700);
+    for at in 701..761 {
+        stage.join("full", at).unwrap();
+    }
+    stage.tick(761);
+    assert!(stage.server(full).reserved > 60.0, "{}", stage.server(full).reserved);
+    stage.tick(900 + 8 * 60);
+    assert!(stage.server(empty).reserved < 2.0, "{}", stage.server(empty).reserved);
+}
+
+#[test]
+fn nobody_is_expected_half_an_hour_after_the_bell() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    stage.join("a", 800).unwrap();
+    stage.poll(ServerId(1), 810, vec![listed("a", 1)]);
+    stage.tick(1200);
+    assert!(stage.server(ServerId(1)).reserved > 0.0);
+    stage.tick(2 * 1800);
+    assert_eq!(stage.server(ServerId(1)).reserved, 0.0);
+    assert!(stage.ledger.state.lock().awake.is_empty(), "and nobody recomputes it any more");
+}
+
+#[test]
+fn a_late_first_person_starts_the_bell_anew() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    stage.tick(3600);
+    assert_eq!(stage.server(ServerId(1)).reserved, 0.0);
+    stage.join("a", 4000).unwrap();
+    stage.tick(4001);
+    assert!(stage.server(ServerId(1)).reserved > 10.0);
+}
+
+#[test]
+fn after_a_restart_old_rooms_reserve_nothing() {
+    let stage = Stage::new(1);
+    stage.ledger.restore(vec![placement("a", 1, Phase::Confirmed)], second(7200));
+    stage.poll(ServerId(1), 7201, vec![listed("a", 20)]);
+    assert_eq!(stage.server(ServerId(1)).reserved, 0.0);
+    assert_eq!(stage.usage(), Usage { meetings: 1, people: 20 });
+}
+
+#[test]
+fn max_participants_caps_the_reserve() {
+    let stage = Stage::new(1);
+    stage.choose(&Wish { max_participants: Some(4), size_hint: Some(300), ..wish("a") }, 0).unwrap();
+    assert!((stage.server(ServerId(1)).reserved - 4.0).abs() < 1e-9);
+    stage.choose(&Wish { max_participants: Some(0), ..wish("b") }, 0).unwrap();
+    assert!(stage.server(ServerId(1)).reserved > 40.0, "0 is unlimited");
+}
+
+#[test]
+fn an_ended_meeting_expects_nobody() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    stage.join("a", 1).unwrap();
+    stage.ledger.note_end(&key("a"), second(2));
+    stage.check();
+    assert_eq!(stage.server(ServerId(1)).reserved, 0.0);
+    assert!(stage.meeting("a").ending);
+    assert_eq!(stage.usage().people, 0);
+}
+
+#[test]
+fn absurd_figures_do_not_overflow() {
+    let stage = Stage::new(1);
+    for name in ["a", "b", "c"] {
+        stage.choose(&Wish { size_hint: Some(u32::MAX), ..wish(name) }, 0).unwrap();
+        stage.ledger.release(&key(name), ServerId(1));
+    }
+    let absurd = |name| bbb::Meeting {
+        moderators: u32::MAX,
+        voice: u32::MAX,
+        listeners: u32::MAX,
+        videos: u32::MAX,
+        ..listed(name, u32::MAX)
+    };
+    stage.poll(ServerId(1), 1, vec![absurd("a"), absurd("b"), absurd("c"), absurd("d")]);
+    stage.tick(2);
+    assert!(stage.server(ServerId(1)).utilisation.is_finite());
+}
