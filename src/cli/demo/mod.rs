@@ -66,7 +66,9 @@ pub fn run(json: bool) -> Result<Report, CliError> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     let removed = playground.folder.close();
     outcome.map_err(|error| CliError::Failed(error.to_string()))?;
-    removed.map_err(|error| CliError::Failed(format!("the demo's folder could not be removed: {error}; remove it by hand")))?;
+    removed.map_err(|error| {
+        CliError::Failed(format!("the demo's folder could not be removed: {error}; remove it by hand"))
+    })?;
     Ok(Report::new("", json!({ "removed": true })))
 }
 
@@ -77,7 +79,7 @@ async fn live(mut crowd: Crowd, is_talking: bool) {
     for step in 1u64.. {
         clock.tick().await;
         crowd.step().await;
-        if is_talking && step % STEPS_PER_LINE == 0 {
+        if is_talking && step.is_multiple_of(STEPS_PER_LINE) {
             say(&crowd.in_words());
         }
     }
@@ -241,7 +243,8 @@ mod tests {
     async fn the_playground_is_complete_and_leaves_nothing_behind() {
         let playground = Playground::start().await.unwrap();
         let context = Context::open(playground.config.clone()).await.unwrap();
-        let mut urls: Vec<String> = context.store.servers().await.unwrap().into_iter().map(|server| server.url).collect();
+        let mut urls: Vec<String> =
+            context.store.servers().await.unwrap().into_iter().map(|server| server.url).collect();
         urls.sort();
         let mut simulated: Vec<String> = playground.servers.iter().map(SimServer::url).collect();
         simulated.sort();
