@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bbb::TagWish;
 use crate::ids::{BbbMeetingId, MeetingKey, ServerId};
+use crate::tenant::TenantLimits;
 
 /// What happens when every candidate would be overfull.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,13 +19,6 @@ pub enum WhenFull {
     Accept,
     /// The caller gets an error.
     Refuse,
-}
-
-/// Limits of a tenant; `None` is unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TenantLimits {
-    pub max_meetings: Option<u32>,
-    pub max_people: Option<u32>,
 }
 
 /// A meeting that looks for a server.
