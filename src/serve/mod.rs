@@ -63,7 +63,10 @@ impl Server {
     pub fn run(self, stop: Stop) {
         let config = self.shared.config.load_full();
         let mut conf = ServerConf::default();
-        conf.threads = config.process.threads;
+        conf.threads = match config.process.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
         conf.grace_period_seconds = Some(0);
         conf.graceful_shutdown_timeout_seconds = Some(1);
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);

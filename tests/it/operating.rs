@@ -188,6 +188,33 @@ async fn what_keeps_it_from_starting_is_one_sentence_and_exit_code_1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_file_it_serves_with_the_defaults_and_keeps_its_store_beside_it() {
+    let pool = Builder::new(0).tenants(Vec::new()).prepare().await;
+    let folder = tempfile::tempdir().unwrap();
+    let [http, admin] = [&pool.http, &pool.admin].map(|origin| origin.trim_start_matches("http://").to_owned());
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_usher"))
+        .arg("serve")
+        .envs([("USHER_LISTEN__HTTP", &http), ("USHER_ADMIN__LISTEN", &admin)])
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let child = std::sync::Mutex::new(child);
+    let client = FrontEnd::new(&pool.http, "");
+    let readiness = eventually("it answers", || async {
+        assert_eq!(child.lock().unwrap().try_wait().unwrap(), None, "it still runs");
+        client.http.get(format!("{}/readyz", pool.http)).send().await.ok()
+    })
+    .await;
+    let reasons = readiness.text().await.unwrap();
+    assert!(reasons.contains("usher server add") && reasons.contains("usher tenant add"), "{reasons}");
+    assert!(folder.path().join("usher-data/usher.db").is_file());
+    let mut child = child.into_inner().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn systemd_is_told_when_it_serves_and_when_it_stops() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
