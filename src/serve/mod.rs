@@ -61,10 +61,12 @@ impl Server {
     /// Serves until `stop` says otherwise, then returns.
     pub fn run(self, stop: Stop) {
         let config = self.shared.config.load_full();
-        let mut conf = ServerConf::default();
-        conf.threads = config.process.threads;
-        conf.grace_period_seconds = Some(0);
-        conf.graceful_shutdown_timeout_seconds = Some(1);
+        let conf = ServerConf {
+            threads: config.process.threads,
+            grace_period_seconds: Some(0),
+            graceful_shutdown_timeout_seconds: Some(1),
+            ..ServerConf::default()
+        };
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
 
