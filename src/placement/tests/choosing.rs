@@ -5,7 +5,7 @@ use std::sync::Barrier;
 
 use super::*;
 use crate::bbb::{Tag, TagWish};
-use crate::pool::load::Profile;
+use crate::config::Profile;
 
 fn tags(any_of: &[&str], required: bool) -> TagWish {
     let tag = |text: &&str| if *text == "none" { Tag::Untagged } else { Tag::Named((*text).to_owned()) };
@@ -29,7 +29,7 @@ fn always(stage: &Stage, wish: &Wish) -> Result<i64, Refusal> {
     Ok(servers[0])
 }
 
-fn settings(change: impl FnOnce(&mut LoadSettings)) -> LedgerSettings {
+fn settings(change: impl FnOnce(&mut Load)) -> LedgerSettings {
     let mut settings = LedgerSettings::default();
     change(&mut settings.load);
     settings
