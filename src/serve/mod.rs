@@ -62,7 +62,7 @@ impl Server {
     pub fn run(self, stop: Stop) {
         let config = self.shared.config.load_full();
         let conf = ServerConf {
-            threads: config.process.threads,
+            threads: worker_threads(config.process.threads),
             grace_period_seconds: Some(0),
             graceful_shutdown_timeout_seconds: Some(1),
             ..ServerConf::default()
@@ -96,6 +96,14 @@ pub fn run(config: Config, config_path: Option<PathBuf>) -> Result<(), ServeErro
     crate::log::start(config.log.format, config.log.level);
     Server::prepare(config, config_path)?.run(Stop::on_signals());
     Ok(())
+}
+
+/// Pingora panics at 0, which is our word for one per core.
+fn worker_threads(wished: usize) -> usize {
+    match wished {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        wished => wished,
+    }
 }
 
 fn try_to_listen(key: &'static str, address: SocketAddr) -> Result<(), ServeError> {
