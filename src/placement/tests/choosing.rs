@@ -226,11 +226,14 @@ fn big_rooms_keep_apart_unless_nothing_else_is_free() {
 #[test]
 fn join_pressure_keeps_rushes_apart() {
     let hinted = |name: &str| Wish { size_hint: Some(60), ..wish(name) };
-    // Servers whose capacity no room can dent: only the pressure of joins differs.
-    let huge = |id| ServerRecord { weight: 1e6, nic_mbit: 1_000_000_000, ..record(id) };
-    let stage = Stage::with(vec![huge(1), huge(2)], LedgerSettings::default());
+    // Ghosts that cost nothing, and an empty room to even out the other server: only the pressure of joins differs.
+    let weightless = settings(|load| (load.reserve.ghost, load.reserve.ghost_net) = (0.0, 0.0));
+    let stage = Stage::with(vec![record(1), record(2)], weightless);
     let first = stage.choose(&hinted("a"), 0).unwrap().server;
-    assert_ne!(always(&stage, &hinted("b")), Ok(first.0));
+    let other = ServerId(3 - first.0);
+    stage.fill(other.0, 0);
+    assert_eq!(stage.server(first).load_mc, stage.server(other).load_mc);
+    assert_eq!(always(&stage, &hinted("b")), Ok(other.0));
 }
 
 #[test]
