@@ -9,13 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bbb::TagWish;
 use crate::config::WhenFull;
 use crate::ids::{BbbMeetingId, MeetingKey, ServerId};
-
-/// Limits of a tenant; `None` is unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TenantLimits {
-    pub max_meetings: Option<u32>,
-    pub max_people: Option<u32>,
-}
+use crate::tenant::TenantLimits;
 
 /// A meeting that looks for a server.
 #[derive(Clone, Debug)]

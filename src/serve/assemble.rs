@@ -12,8 +12,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::placement::{Ledger, LedgerSettings, Monitor, Placer, PlacerSettings};
 use crate::pool::HealthSettings;
-use crate::process::Process;
-use crate::proxy::Shared;
+use crate::process::{Process, Shared};
 use crate::store;
 
 /// KiB that `bytes` take in the body memory.
