@@ -5,9 +5,7 @@
 use super::entry::{BreakoutEntry, MeetingEntry};
 use super::state::State;
 use super::sums::count;
-use super::{
-    BreakoutView, JoinRefusal, JoinTicket, Ledger, MeetingFragment, MeetingView, TenantMeetings, Usage,
-};
+use super::{BreakoutView, JoinRefusal, JoinTicket, Ledger, MeetingFragment, MeetingView, TenantMeetings, Usage};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, ServerId, TenantId};
 use crate::pool::Health;

@@ -62,13 +62,12 @@ impl Server {
     /// Serves until `stop` says otherwise, then returns.
     pub fn run(self, stop: Stop) {
         let config = self.shared.config.load_full();
-        let mut conf = ServerConf::default();
-        conf.threads = match config.process.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
+        let conf = ServerConf {
+            threads: worker_threads(config.process.threads),
+            grace_period_seconds: Some(0),
+            graceful_shutdown_timeout_seconds: Some(1),
+            ..ServerConf::default()
         };
-        conf.grace_period_seconds = Some(0);
-        conf.graceful_shutdown_timeout_seconds = Some(1);
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
 
@@ -103,6 +102,14 @@ pub fn run_until(stop: Stop, config: Config, config_path: Option<PathBuf>) -> Re
     crate::log::start(config.log.format, config.log.level);
     Server::prepare(config, config_path)?.run(stop);
     Ok(())
+}
+
+/// Pingora panics at 0, which is our word for one per core.
+fn worker_threads(wished: usize) -> usize {
+    match wished {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        wished => wished,
+    }
 }
 
 fn try_to_listen(key: &'static str, address: SocketAddr) -> Result<(), ServeError> {

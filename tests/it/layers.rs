@@ -89,7 +89,8 @@ fn used_layers(code: &str) -> Vec<(usize, String)> {
     for (number, line) in code.lines().enumerate() {
         for after in line.split("crate::").skip(1) {
             assert!(!after.starts_with('{'), "write one `use crate::…` per layer: {line}");
-            let name: String = after.chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect();
+            let name: String =
+                after.chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect();
             found.push((number + 1, name));
         }
     }

@@ -42,7 +42,7 @@ const STEPS_PER_LINE: u64 = 20;
 
 /// The simulated servers: name, BBB's generation, cores.
 const SERVERS: [(&str, SimVersion, u32); 3] =
-    [("bbb1", SimVersion::V3_0, 8), ("bbb2", SimVersion::V3_0, 16), ("bbb3", SimVersion::V2_7, 8)];
+    [("bbb1", SimVersion::V3_0, 32), ("bbb2", SimVersion::V3_0, 48), ("bbb3", SimVersion::V2_7, 32)];
 
 /// Everything that exists because of the demo; dropping it leaves nothing behind.
 struct Playground {
@@ -86,7 +86,9 @@ fn stop_signals() -> Result<Vec<Signal>, CliError> {
         .into_iter()
         .map(signal)
         .collect::<Result<_, _>>()
-        .map_err(|error| CliError::Failed(format!("signals cannot be caught: {error}; check the limits of this account")))
+        .map_err(|error| {
+            CliError::Failed(format!("signals cannot be caught: {error}; check the limits of this account"))
+        })
 }
 
 /// Each signal asks once; the second one makes the stop a fast one.
