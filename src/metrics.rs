@@ -10,8 +10,9 @@ use prometheus::{
 };
 
 /// Seconds; from a join answered from memory to a create with slides.
-const BUCKETS: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0];
+const BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0,
+];
 
 /// All metrics of one process.
 pub struct Metrics {
@@ -61,7 +62,11 @@ impl Metrics {
                 "BBB API calls by outcome: ok or the messageKey.",
                 &["call", "tenant", "result"],
             )?,
-            api_duration: make.histograms("usher_api_request_duration_seconds", "Time to answer an API call.", "call")?,
+            api_duration: make.histograms(
+                "usher_api_request_duration_seconds",
+                "Time to answer an API call.",
+                "call",
+            )?,
             http_requests: make.counters(
                 "usher_http_requests_total",
                 "HTTP requests by listener, route and status class.",
@@ -96,13 +101,15 @@ impl Metrics {
                 &["server"],
             )?,
             poll_duration: make.histograms("usher_server_poll_duration_seconds", "Duration of polls.", "server")?,
-            poll_failures: make.counters("usher_server_poll_failures_total", "Failed probes and polls.", &["server"])?,
+            poll_failures: make.counters(
+                "usher_server_poll_failures_total",
+                "Failed probes and polls.",
+                &["server"],
+            )?,
             placements: make.counters("usher_placements_total", "Meetings placed.", &["server", "reason"])?,
             create_retries: make.counter("usher_create_retries_total", "Creates that went on to another server.")?,
-            placement_conflicts: make.counter(
-                "usher_placement_conflicts_total",
-                "Claims that another process had won.",
-            )?,
+            placement_conflicts: make
+                .counter("usher_placement_conflicts_total", "Claims that another process had won.")?,
             meetings_ended: make.counter("usher_meetings_ended_total", "Meetings that polls found to be over.")?,
             meetings_adopted: make.counter("usher_meetings_adopted_total", "Unknown meetings taken over.")?,
             twins_ended: make.counter("usher_twins_ended_total", "Stale copies ended on servers that came back.")?,

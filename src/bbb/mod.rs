@@ -16,6 +16,7 @@ pub mod checksum;
 mod fields;
 pub mod join_error;
 pub mod meeting;
+pub mod modules;
 pub mod new_meeting;
 pub mod params;
 pub mod read;
@@ -29,13 +30,14 @@ pub mod xml;
 mod xml_write;
 
 pub use answer::{
-    Pagination, created, created_from_meeting, deleted, failed, failed_json, meeting_info, meetings, published, recordings, running,
-    sessions, success_message, updated, version_json, version_xml,
+    Pagination, created, created_from_meeting, deleted, failed, failed_json, meeting_info, meetings, published,
+    recordings, running, sessions, success_message, updated, version_json, version_xml,
 };
 pub use call::{Call, Method, RemovedCall, SessionCall};
 pub use checksum::{Algorithm, Stripped, form_signature_base, internal_prefix, sign, strip_checksum, verify};
 pub use join_error::error_redirect;
 pub use meeting::{Created, Meeting, MeetingList, Session};
+pub use modules::is_well_formed;
 pub use new_meeting::{NewMeeting, meta_key, new_meeting_fragment};
 pub use params::{Params, TooManyParams, first_value};
 pub use read::{Reply, read_created, read_meeting_info, read_meetings, read_reply, read_running, read_sessions};

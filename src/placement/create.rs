@@ -52,6 +52,8 @@ enum Try {
     Done(Box<Created>, Bytes),
     /// BBB refused for a reason that is the caller's: the same everywhere.
     Refused(Reply, Bytes),
+    /// The request is too long or too large for the server; nothing happened, and it would be so everywhere.
+    TooMuch,
     /// This server cannot; nothing happened there.
     Failed(String),
     /// This server cannot; it may have done the work, or may still do it.
@@ -64,7 +66,8 @@ impl Placer {
         let key = &order.wish.key;
         let limit = order.deadline.saturating_duration_since(Instant::now());
         let turn = tokio::time::timeout(limit, self.gate.enter(key)).await;
-        let turn = turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
+        let turn =
+            turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
         match self.ledger.find(key) {
             None => self.place(order).await,
             Some(view) => match self.fate(&view, order).await? {
@@ -121,6 +124,7 @@ impl Placer {
                 Ok(answered(server, body, started, None))
             }
             Try::Refused(reply, body) => Ok(answered(server, body, started, Some(reply))),
+            Try::TooMuch => Err(ApiError::too_large("The BigBlueButton server does not take a request of this size.")),
             Try::Failed(reason) | Try::Unclear(reason) => {
                 warn!(server = server.name.as_str(), reason = reason.as_str(); "create for a running meeting failed");
                 Err(unavailable("The server of this meeting does not answer. Try again in a moment."))
@@ -155,7 +159,8 @@ impl Placer {
                 self.metrics.placement_conflicts.inc();
                 drop(reserved);
                 self.ledger.put(theirs, self.clock.now());
-                let view = self.ledger.find(key).ok_or_else(|| ApiError::us("The meeting's server is unknown here."))?;
+                let view =
+                    self.ledger.find(key).ok_or_else(|| ApiError::us("The meeting's server is unknown here."))?;
                 return self.repeat(order, &view).await;
             }
             Err(StoreError::Conflict(_)) => {
@@ -223,6 +228,10 @@ impl Placer {
                     self.give_up(key, &server, None).await;
                     return Ok(answered(&server, body, started, Some(reply)));
                 }
+                Try::TooMuch => {
+                    self.give_up(key, &server, None).await;
+                    return Err(ApiError::too_large("The BigBlueButton server does not take a request of this size."));
+                }
                 Try::Failed(reason) => (reason, None),
                 Try::Unclear(reason) => match self.ask(&server, order).await {
                     Some(meeting) => {
@@ -242,7 +251,10 @@ impl Placer {
             let next = if out_of_time { None } else { self.ledger.rechoose(&wish, self.clock.now()).ok() };
             let Some(choice) = next else {
                 self.give_up(key, &server, leftover).await;
-                return Err(ApiError::server("internalError", "No server could create the meeting. Try again in a moment."));
+                return Err(ApiError::server(
+                    "internalError",
+                    "No server could create the meeting. Try again in a moment.",
+                ));
             };
             let from = std::mem::replace(&mut server, self.server_of(&choice)?);
             reserved.server = choice.server;
@@ -251,7 +263,9 @@ impl Placer {
                 Ok(true) => {}
                 Ok(false) | Err(_) => {
                     self.reread(key).await;
-                    return Err(ApiError::us("The meeting could not be moved to another server. Try again in a moment."));
+                    return Err(ApiError::us(
+                        "The meeting could not be moved to another server. Try again in a moment.",
+                    ));
                 }
             }
             self.metrics.create_retries.inc();
@@ -267,12 +281,11 @@ impl Placer {
         };
         let answer = match self.client.call(server, "create", &params.to_query(), body, limit).await.and_then(ok) {
             Ok(answer) => answer,
+            Err(error) if error.refuses_request() => return Try::TooMuch,
             Err(error) => {
                 self.monitor.call_failed(server.id, &error);
-                return match error {
-                    CallError::NotSent(reason) => Try::Failed(reason),
-                    CallError::Unclear(reason) => Try::Unclear(reason),
-                };
+                let reason = error.to_string();
+                return if error.may_have_happened() { Try::Unclear(reason) } else { Try::Failed(reason) };
             }
         };
         match bbb::read_created(&answer.body) {
@@ -442,8 +455,9 @@ fn eviction_of(view: &MeetingView, now: crate::clock::Millis) -> Eviction {
 /// BBB before mid-2023 wants both passwords for a repeated create, even if the first had none (bbb-api.md 3.4).
 fn with_known_passwords(params: &Params, view: &MeetingView) -> Params {
     let mut params = params.clone();
-    if params.get("attendeePW").is_none()
-        && params.get("moderatorPW").is_none()
+    let is_absent = |name: &str| params.get(name).is_none_or(str::is_empty);
+    if is_absent("attendeePW")
+        && is_absent("moderatorPW")
         && let (Some(attendee), Some(moderator)) = (&view.attendee_pw, &view.moderator_pw)
     {
         params.set("attendeePW", attendee.reveal());

@@ -8,8 +8,8 @@
 //! Every moment is handed in by the caller, so that whole afternoons can be tested in a millisecond.
 
 mod candidates;
-mod create;
 mod choose;
+mod create;
 mod entry;
 mod follow;
 mod gate;

@@ -61,8 +61,9 @@ impl Placer {
             if let Some(internal_id) = &ended.internal_id {
                 self.ended.lock().bury(internal_id.clone(), now);
             }
-            let released =
-                self.timed_store("release", self.store.release(&ended.key, server.id, ended.internal_id.as_ref())).await;
+            let released = self
+                .timed_store("release", self.store.release(&ended.key, server.id, ended.internal_id.as_ref()))
+                .await;
             if let Err(error) = released {
                 warn!(meeting = ended.key.meeting.as_str(), error:% = error; "end of a meeting not stored");
             }

@@ -32,8 +32,7 @@ pub struct WatchSettings {
 pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>) {
     let mut tasks = Tasks::default();
     loop {
-        let servers: Vec<ServerId> =
-            placer.ledger.servers().iter().map(|view| view.record.id).collect();
+        let servers: Vec<ServerId> = placer.ledger.servers().iter().map(|view| view.record.id).collect();
         tasks.0.retain(|id, task| {
             let stays = servers.contains(id) && !task.is_finished();
             if !stays {

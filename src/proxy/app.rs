@@ -41,7 +41,13 @@ impl PublicApp {
         Self { shared, options }
     }
 
-    async fn answer(&self, request: &Request, route: Route<'_>, inbound: &mut Inbound<'_>, facts: &mut Facts) -> Answer {
+    async fn answer(
+        &self,
+        request: &Request,
+        route: Route<'_>,
+        inbound: &mut Inbound<'_>,
+        facts: &mut Facts,
+    ) -> Answer {
         match route {
             Route::Api { tenant, segment } => api::answer(&self.shared, request, tenant, segment, inbound, facts).await,
             Route::Livez => Answer::new(200, TEXT, "alive\n"),

@@ -37,11 +37,9 @@ fn find(caller: &Caller<'_>, key: &MeetingKey) -> Found {
         return Found::Meeting(Box::new(view));
     }
     match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
-        Some(breakout) => Found::Breakout(Target {
-            server: breakout.record,
-            bbb_id: breakout.bbb_id,
-            meeting: key.meeting.clone(),
-        }),
+        Some(breakout) => {
+            Found::Breakout(Target { server: breakout.record, bbb_id: breakout.bbb_id, meeting: key.meeting.clone() })
+        }
         None => Found::Nothing,
     }
 }

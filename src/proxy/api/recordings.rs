@@ -52,10 +52,18 @@ pub async fn get(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     query.remove("offset");
     query.remove("limit");
     drop_hidden_meta(&mut query);
+    let empty_filters = take_empty_filters(&mut query);
     scope_meeting_ids(caller, &mut query);
-    let search = search(caller, &query).await;
+    let mut search = search(caller, &query).await;
+    for found in &mut search.found {
+        let is_meant = |recording: &Recording| empty_filters.iter().all(|key| recording.meta(key) == Some(""));
+        found.recordings.retain(|(recording, _)| is_meant(recording));
+    }
     if search.nobody_answered() {
-        return Err(ApiError::server("internalError", "No server could be asked for recordings. Try again in a moment."));
+        return Err(ApiError::server(
+            "internalError",
+            "No server could be asked for recordings. Try again in a moment.",
+        ));
     }
     let lists = search.found.into_iter().map(|found| {
         found.recordings.into_iter().map(|(recording, own)| for_tenant(caller, recording, &own)).collect()
@@ -100,8 +108,11 @@ pub async fn update(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::xml(bbb::updated(true)))
 }
 
-/// JSON, from the server that has the recording.
+/// JSON, from the server that has the recording; without a recordID BBB answers in XML (bbb-api.md section 3.9).
 pub async fn text_tracks(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    if let Err(missing) = record_ids(caller) {
+        return Ok(Answer::error(&missing));
+    }
     let server = owner_of_single(caller).await?;
     let started = Instant::now();
     let placer = &caller.shared.placer;
@@ -111,6 +122,7 @@ pub async fn text_tracks(caller: &Caller<'_>) -> Result<Answer, ApiError> {
 }
 
 pub async fn put_text_track(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
+    record_ids(caller).map_err(|_| ApiError::client("paramError", "Missing param recordID."))?;
     let server = owner_of_single(caller).await?;
     let held = match inbound.whole(caller.config.api.max_slides).await {
         Ok(held) => held,
@@ -135,6 +147,9 @@ fn relay_json(
             Ok(Answer::new(200, JSON, answer.body).from_server(server, started.elapsed()))
         }
         Ok(_) => Err(no_answer()),
+        Err(error) if error.refuses_request() => {
+            Err(ApiError::too_large("The BigBlueButton server does not take a request of this size."))
+        }
         Err(error) => {
             caller.shared.placer.monitor.call_failed(server.id, &error);
             Err(no_answer())
@@ -180,7 +195,7 @@ async fn locate(
     let search = search(caller, &query).await;
     let incomplete = search.failed > 0;
     let mut by_server: BTreeMap<String, (Arc<ServerRecord>, Vec<String>)> = BTreeMap::new();
-    let mut known = 0;
+    let mut unknown: Vec<&String> = records.iter().collect();
     for found in search.found {
         for (recording, _) in found.recordings {
             // The filter finds prefixes; a change is only for whole ids.
@@ -188,14 +203,15 @@ async fn locate(
                 let entry =
                     by_server.entry(found.server.name.clone()).or_insert_with(|| (found.server.clone(), Vec::new()));
                 entry.1.push(recording.record_id.as_str().to_owned());
-                known += 1;
+                unknown.retain(|id| !id.eq_ignore_ascii_case(recording.record_id.as_str()));
             }
         }
     }
-    if known == 0 && incomplete {
+    // BBB skips what it does not know. What a silent server may have is not unknown.
+    if !unknown.is_empty() && incomplete {
         return Err(ApiError::server("internalError", "Not all servers could be asked for the recording. Try again."));
     }
-    if known == 0 {
+    if by_server.is_empty() {
         return Err(ApiError::client("notFound", "We could not find recordings"));
     }
     Ok(by_server)
@@ -244,6 +260,17 @@ async fn search(caller: &Caller<'_>, query: &Params) -> Search {
     Search { failed: asked - found.len(), asked, found }
 }
 
+/// Takes out the metadata filters that ask for an empty value, on which BBB itself fails (bbb-api.md section 6.4); gives
+/// their keys as BBB stores them.
+fn take_empty_filters(query: &mut Params) -> Vec<String> {
+    let is_empty = |(name, value): &(&str, &str)| name.starts_with("meta_") && value.is_empty();
+    let names: Vec<String> = query.iter().filter(is_empty).map(|(name, _)| name.to_owned()).collect();
+    for name in &names {
+        query.remove(name);
+    }
+    names.iter().map(|name| name["meta_".len()..].to_lowercase()).collect()
+}
+
 /// The tenant's ids in the filter become the servers' ids.
 fn scope_meeting_ids(caller: &Caller<'_>, query: &mut Params) {
     if caller.tenant.record.scope.is_none() {
@@ -258,8 +285,10 @@ fn scope_meeting_ids(caller: &Caller<'_>, query: &mut Params) {
 
 fn for_tenant(caller: &Caller<'_>, mut recording: Recording, own: &MeetingId) -> Recording {
     if caller.tenant.record.scope.is_some() {
-        let rules =
-            Rewrite { meeting_id: Some((recording.meeting_id.as_str(), own.as_str())), hide_meta_prefix: HIDDEN_META_PREFIX };
+        let rules = Rewrite {
+            meeting_id: Some((recording.meeting_id.as_str(), own.as_str())),
+            hide_meta_prefix: HIDDEN_META_PREFIX,
+        };
         recording.xml = bbb::rewrite(&recording.xml, &rules).map(Bytes::from).unwrap_or_default();
     }
     recording

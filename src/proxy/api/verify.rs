@@ -30,7 +30,7 @@ pub async fn verify<'a>(
     let now = shared.placer.clock.now();
     let deadline = Instant::now() + config.api.request_timeout;
     if request.query.len() > config.api.max_query {
-        let error = ApiError::client("requestTooLarge", "The query is too long.");
+        let error = ApiError::too_large("The query is too long.");
         return Err(Answer { status: 414, ..Answer::error(&error) });
     }
     let form = read_form(request, config.api.max_body, inbound).await?;
@@ -56,8 +56,7 @@ pub async fn verify<'a>(
         return Err(Answer::error(&ApiError::checksum()));
     }
     if request.has_body() && !is_read(request.method) && !allows_media_type(call, &request.media_type) {
-        let error =
-            ApiError::client("unsupportedContentType", "POST request Content-Type is missing or unsupported");
+        let error = ApiError::client("unsupportedContentType", "POST request Content-Type is missing or unsupported");
         return Err(Answer::error(&error));
     }
     let mut params = Params::parse(&stripped.rest, config.api.max_params).map_err(|_| too_many())?;
@@ -74,5 +73,5 @@ async fn read_form(request: &Request, max: u64, inbound: &mut Inbound<'_>) -> Re
 }
 
 fn too_many() -> Answer {
-    Answer::error(&ApiError::client("requestTooLarge", "The request has too many parameters."))
+    Answer::error(&ApiError::too_large("The request has too many parameters."))
 }
