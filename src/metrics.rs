@@ -4,6 +4,9 @@
 //! the program. Never a meeting, a user, a secret or a free text. Gauges of servers and tenants are written anew from
 //! the ledger at each scrape, so a removed server's series disappear with it.
 
+use std::collections::{HashMap, HashSet};
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -136,12 +139,33 @@ impl Metrics {
         })
     }
 
+    /// Drops the series of servers and tenants that are gone, so that label values cannot pile up over the years.
+    pub fn forget_all_but(&self, servers: &HashSet<String>, tenants: &HashSet<String>) {
+        retain(&self.poll_failures, "server", servers);
+        retain(&self.poll_duration, "server", servers);
+        retain(&self.placements, "server", servers);
+        retain(&self.api_requests, "tenant", tenants);
+        retain(&self.tenant_limit_hits, "tenant", tenants);
+    }
+
     /// The whole exposition as text.
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
         // Writing into memory does not fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         text
+    }
+}
+
+/// Removes each series whose `label` has a value that is not in `known`; `-` stands for none and stays.
+fn retain<T: MetricVecBuilder>(metric: &MetricVec<T>, label: &str, known: &HashSet<String>) {
+    for series in metric.collect().iter().flat_map(|family| family.get_metric()) {
+        let labels: HashMap<&str, &str> = series.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+        let is_gone = labels.get(label).is_some_and(|value| *value != "-" && !known.contains(*value));
+        if is_gone {
+            // Fails only if somebody else has removed it meanwhile.
+            let _ = metric.remove(&labels);
+        }
     }
 }
 
@@ -187,5 +211,18 @@ mod tests {
         let text = String::from_utf8(metrics.render()).unwrap();
         assert!(text.contains("usher_build_info"));
         assert!(text.contains("usher_create_retries_total 1"));
+    }
+
+    #[test]
+    fn series_of_what_is_gone_are_dropped() {
+        let metrics = Metrics::new().unwrap();
+        for server in ["old", "new"] {
+            metrics.placements.with_label_values(&[server, "least_load"]).inc();
+            metrics.poll_duration.with_label_values(&[server]).observe(0.1);
+        }
+        metrics.api_requests.with_label_values(&["create", "-", "checksumError"]).inc();
+        metrics.forget_all_but(&HashSet::from(["new".to_owned()]), &HashSet::new());
+        let text = String::from_utf8(metrics.render()).unwrap();
+        assert!(!text.contains("\"old\"") && text.contains("\"new\"") && text.contains("tenant=\"-\""), "{text}");
     }
 }

@@ -12,8 +12,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::placement::{Ledger, LedgerSettings, Monitor, Placer, PlacerSettings};
 use crate::pool::HealthSettings;
-use crate::process::Process;
-use crate::proxy::Shared;
+use crate::process::{Process, Shared};
 use crate::store;
 
 /// KiB that `bytes` take in the body memory.
@@ -23,7 +22,7 @@ pub fn kib(bytes: u64) -> usize {
 
 pub fn ledger_settings(config: &Config) -> LedgerSettings {
     LedgerSettings {
-        load: Default::default(),
+        load: config.load,
         ended_grace: config.health.ended_grace,
         claim_timeout: config.api.request_timeout * 2 + config.health.ended_grace,
     }
