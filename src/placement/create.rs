@@ -329,13 +329,19 @@ impl Placer {
     /// this loses nothing: the next poll says it again.
     async fn confirm(&self, key: &MeetingKey, server: &Arc<ServerRecord>, created: &Created, order: &CreateOrder) {
         let now = self.clock.now();
-        let fragment = bbb::new_meeting_fragment(&NewMeeting::from_create(created, &order.params));
+        let fragment = Bytes::from(bbb::new_meeting_fragment(&NewMeeting::from_create(created, &order.params)));
+        if created.meeting_id != order.wish.bbb_id
+            && self.ledger.note_breakout(server.id, created, fragment.clone(), now)
+        {
+            // Nobody will ever ask for the room by the id in the create.
+            return self.give_up(key, server, None).await;
+        }
         let confirmed = Confirmed {
             internal_id: created.internal_id.clone(),
             create_time: created.create_time,
             attendee_pw: created.attendee_pw.clone(),
             moderator_pw: created.moderator_pw.clone(),
-            fragment: fragment.into(),
+            fragment,
             created_at: now,
         };
         self.ledger.confirm(key, server.id, confirmed);

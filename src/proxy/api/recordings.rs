@@ -190,7 +190,13 @@ async fn locate(
     records: &[String],
 ) -> Result<BTreeMap<String, (Arc<ServerRecord>, Vec<String>)>, ApiError> {
     let mut query = Params::default();
-    query.set("recordID", &records.join(","));
+    // Changes compare ids in any case, this search does not (bbb-api.md section 6.4); BBB makes them in lower case.
+    let mut spellings = records.join(",");
+    let lower = spellings.to_lowercase();
+    if lower != spellings {
+        spellings = format!("{spellings},{lower}");
+    }
+    query.set("recordID", &spellings);
     query.set("state", "any");
     let search = search(caller, &query).await;
     let incomplete = search.failed > 0;
