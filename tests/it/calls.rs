@@ -2,6 +2,7 @@
 
 mod creates;
 mod documents;
+mod faithful;
 mod generations;
 mod joins;
 mod limits;

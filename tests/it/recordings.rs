@@ -3,7 +3,7 @@
 use usher::clock::Millis;
 use usher::sim::{Fault, SimFormat, SimRecording, SimRecordingState, SimServer, SimTextTrack};
 
-use crate::harness::{Answer, Builder, FrontEnd, Pool, Xml};
+use crate::harness::{Answer, Builder, FrontEnd, Pool, TenantBuilder, Xml};
 
 const DAY: u64 = 86_400_000;
 
@@ -292,4 +292,51 @@ async fn text_tracks_are_read_and_written_where_the_recording_is() {
         stranger.post("putRecordingTextTrack", "recordID=x", "multipart/form-data; boundary=b0", part).await.key(),
         "checksumError"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_on_two_servers_is_shown_once_and_changed_on_both() {
+    let (pool, moodle, ids) = three_servers().await;
+    let copy = pool.servers[0].recordings().into_iter().find(|it| it.record_id == ids[0]).unwrap();
+    pool.servers[1].add_recording(copy);
+    let answer = moodle.get("getRecordings", "limit=10").await;
+    assert_eq!(shown(&answer), pick(&ids, &[5, 4, 3, 2, 1, 0]));
+    assert_eq!(answer.xml().child("pagination").unwrap().text("totalElements"), "6");
+    let query = format!("recordID={}&publish=false", ids[0]);
+    assert_eq!(moodle.get("publishRecordings", &query).await.returncode(), "SUCCESS");
+    for server in &pool.servers[..2] {
+        assert_eq!(state_on(server, &ids[0]), SimRecordingState::Unpublished);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_have_their_own_recordings() {
+    let tenants = vec![
+        TenantBuilder::new("main", "secret-of-main", &[]),
+        TenantBuilder::new("other", "secret-of-other", &["--host", "other.example.org"]),
+    ];
+    let pool = Builder::new(2).tenants(tenants).start().await;
+    let (main, other) = (pool.front_end(), pool.front_end_of(1).with_host("other.example.org"));
+    for moodle in [&main, &other] {
+        moodle.create("a%2Bb", "&meta_course=bio").await;
+    }
+    for server in &pool.servers {
+        for meeting in server.meetings() {
+            server.add_recording(SimRecording::of_meeting(&meeting));
+        }
+    }
+    let (mains, others) = (main.get("getRecordings", "").await, other.get("getRecordings", "").await);
+    let (main_id, other_id) = (shown(&mains), shown(&others));
+    assert_eq!((main_id.len(), other_id.len()), (1, 1));
+    assert_ne!(main_id, other_id);
+    assert_eq!(others.xml().all("recordings", "recording")[0].text("meetingID"), "a+b", "the tenant's own id");
+    assert!(!others.body.contains("usher-"), "{}", others.body);
+    // Encoded once, as for every other call, and twice, as BBB wants it here.
+    for query in ["meetingID=a%2Bb", "meetingID=a%252Bb", "meetingID=zz,a%252Bb", "meta_course=bio"] {
+        assert_eq!(shown(&other.get("getRecordings", query).await), other_id, "{query}");
+    }
+    let foreign = format!("recordID={}&publish=false", main_id[0]);
+    assert_eq!(other.get("publishRecordings", &foreign).await.key(), "notFound");
+    assert_eq!(other.get("getRecordings", &foreign).await.key(), "noRecordings");
+    assert_eq!(main.get("publishRecordings", &foreign).await.returncode(), "SUCCESS");
 }

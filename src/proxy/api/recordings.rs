@@ -4,12 +4,13 @@
 //! whether it is the caller's own, then go only there. Paging happens on the merged list: a server would slice its own
 //! (bbb-api.md section 6.4). The central recording store will stand behind the same functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use percent_encoding::percent_decode_str;
 
 use super::Caller;
 use super::forward::no_answer;
@@ -277,14 +278,17 @@ fn take_empty_filters(query: &mut Params) -> Vec<String> {
     names.iter().map(|name| name["meta_".len()..].to_lowercase()).collect()
 }
 
-/// The tenant's ids in the filter become the servers' ids.
+/// The tenant's ids in the filter become the servers' ids. BBB decodes the list once more than other parameters
+/// (bbb-api.md section 2.5); not every caller knows, so both readings are looked for.
 fn scope_meeting_ids(caller: &Caller<'_>, query: &mut Params) {
     if caller.tenant.record.scope.is_none() {
         return;
     }
     if let Some(list) = query.get("meetingID").filter(|list| !list.is_empty()) {
+        let again = percent_decode_str(&list.replace('+', " ")).decode_utf8_lossy().into_owned();
+        let ids: BTreeSet<&str> = list.split(',').chain(again.split(',')).map(str::trim).collect();
         let scoped: Vec<String> =
-            list.split(',').map(|id| caller.tenant.bbb_id(&MeetingId::new(id)).as_str().to_owned()).collect();
+            ids.into_iter().map(|id| caller.tenant.bbb_id(&MeetingId::new(id)).as_str().to_owned()).collect();
         query.set("meetingID", &scoped.join(","));
     }
 }
