@@ -113,7 +113,7 @@ async fn poll(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings)
                 debug!(server = server.name.as_str(), meetings = list.unreadable; "meetings with ill-formed XML");
             }
             report(placer, server, Source::Poll, Ok(()));
-            placer.sweep(server, sent, list.meetings).await;
+            placer.sweep(server, sent, list).await;
             true
         }
         Err(error) => {
