@@ -66,5 +66,5 @@ pub fn ok(answer: Answer) -> Result<Answer, CallError> {
     if answer.status == StatusCode::OK {
         return Ok(answer);
     }
-    Err(CallError::Unclear(format!("HTTP status {}", answer.status.as_u16())))
+    Err(CallError::Status(answer.status.as_u16()))
 }

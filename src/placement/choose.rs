@@ -3,9 +3,12 @@
 //! `choose` leaves the meeting claimed with its expected load on the server before anybody calls that server
 //! (load-model.md section 7, rule 1). While a create runs here, `creating` keeps polls from judging the claim.
 
-use super::entry::MeetingEntry;
+use bytes::Bytes;
+
+use super::entry::{BreakoutEntry, Figures, MeetingEntry};
 use super::state::State;
 use super::{Choice, Confirmed, Ledger, Refusal, Wish};
+use crate::bbb::Created;
 use crate::clock::Millis;
 use crate::ids::{MeetingKey, ServerId};
 use crate::pool::load::Audio;
@@ -78,6 +81,33 @@ impl Ledger {
             return false;
         }
         state.change(key, now, |entry| entry.confirm(confirmed)).is_some()
+    }
+
+    /// A front end has made a breakout room, which BBB gave an id of its own (bbb-api.md section 3.4): it hangs under its
+    /// parent like those that BBB makes itself. `false` if the parent is not on `server`.
+    pub fn note_breakout(&self, server: ServerId, created: &Created, fragment: Bytes, now: Millis) -> bool {
+        let mut state = self.state.lock();
+        let parent = created.parent.as_ref().and_then(|parent| state.by_internal.get(parent)).cloned();
+        let Some(parent) = parent.filter(|key| state.meetings.get(key).is_some_and(|entry| entry.server == server))
+        else {
+            return false;
+        };
+        let room = BreakoutEntry {
+            bbb_id: created.meeting_id.clone(),
+            internal_id: created.internal_id.clone(),
+            create_time: created.create_time,
+            attendee_pw: created.attendee_pw.clone(),
+            moderator_pw: created.moderator_pw.clone(),
+            running: false,
+            figures: Figures::default(),
+            xml: fragment,
+            known_at: now,
+        };
+        let add = |entry: &mut MeetingEntry| {
+            entry.breakouts.retain(|known| known.bbb_id != room.bbb_id);
+            entry.breakouts.push(room);
+        };
+        state.change(&parent, now, add).is_some()
     }
 
     /// A create is over and there is no such meeting on `server`: the reservation is given back. A meeting that was

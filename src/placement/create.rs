@@ -52,6 +52,8 @@ enum Try {
     Done(Box<Created>, Bytes),
     /// BBB refused for a reason that is the caller's: the same everywhere.
     Refused(Reply, Bytes),
+    /// The request is too long or too large for the server; nothing happened, and it would be so everywhere.
+    TooMuch,
     /// This server cannot; nothing happened there.
     Failed(String),
     /// This server cannot; it may have done the work, or may still do it.
@@ -122,6 +124,7 @@ impl Placer {
                 Ok(answered(server, body, started, None))
             }
             Try::Refused(reply, body) => Ok(answered(server, body, started, Some(reply))),
+            Try::TooMuch => Err(ApiError::too_large("The BigBlueButton server does not take a request of this size.")),
             Try::Failed(reason) | Try::Unclear(reason) => {
                 warn!(server = server.name.as_str(), reason = reason.as_str(); "create for a running meeting failed");
                 Err(unavailable("The server of this meeting does not answer. Try again in a moment."))
@@ -225,6 +228,10 @@ impl Placer {
                     self.give_up(key, &server, None).await;
                     return Ok(answered(&server, body, started, Some(reply)));
                 }
+                Try::TooMuch => {
+                    self.give_up(key, &server, None).await;
+                    return Err(ApiError::too_large("The BigBlueButton server does not take a request of this size."));
+                }
                 Try::Failed(reason) => (reason, None),
                 Try::Unclear(reason) => match self.ask(&server, order).await {
                     Some(meeting) => {
@@ -274,12 +281,11 @@ impl Placer {
         };
         let answer = match self.client.call(server, "create", &params.to_query(), body, limit).await.and_then(ok) {
             Ok(answer) => answer,
+            Err(error) if error.refuses_request() => return Try::TooMuch,
             Err(error) => {
                 self.monitor.call_failed(server.id, &error);
-                return match error {
-                    CallError::NotSent(reason) => Try::Failed(reason),
-                    CallError::Unclear(reason) => Try::Unclear(reason),
-                };
+                let reason = error.to_string();
+                return if error.may_have_happened() { Try::Unclear(reason) } else { Try::Failed(reason) };
             }
         };
         match bbb::read_created(&answer.body) {
@@ -323,13 +329,19 @@ impl Placer {
     /// this loses nothing: the next poll says it again.
     async fn confirm(&self, key: &MeetingKey, server: &Arc<ServerRecord>, created: &Created, order: &CreateOrder) {
         let now = self.clock.now();
-        let fragment = bbb::new_meeting_fragment(&NewMeeting::from_create(created, &order.params));
+        let fragment = Bytes::from(bbb::new_meeting_fragment(&NewMeeting::from_create(created, &order.params)));
+        if created.meeting_id != order.wish.bbb_id
+            && self.ledger.note_breakout(server.id, created, fragment.clone(), now)
+        {
+            // Nobody will ever ask for the room by the id in the create.
+            return self.give_up(key, server, None).await;
+        }
         let confirmed = Confirmed {
             internal_id: created.internal_id.clone(),
             create_time: created.create_time,
             attendee_pw: created.attendee_pw.clone(),
             moderator_pw: created.moderator_pw.clone(),
-            fragment: fragment.into(),
+            fragment,
             created_at: now,
         };
         self.ledger.confirm(key, server.id, confirmed);
@@ -449,8 +461,9 @@ fn eviction_of(view: &MeetingView, now: crate::clock::Millis) -> Eviction {
 /// BBB before mid-2023 wants both passwords for a repeated create, even if the first had none (bbb-api.md 3.4).
 fn with_known_passwords(params: &Params, view: &MeetingView) -> Params {
     let mut params = params.clone();
-    if params.get("attendeePW").is_none()
-        && params.get("moderatorPW").is_none()
+    let is_absent = |name: &str| params.get(name).is_none_or(str::is_empty);
+    if is_absent("attendeePW")
+        && is_absent("moderatorPW")
         && let (Some(attendee), Some(moderator)) = (&view.attendee_pw, &view.moderator_pw)
     {
         params.set("attendeePW", attendee.reveal());

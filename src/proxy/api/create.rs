@@ -4,7 +4,7 @@
 //! the body (bbb-api.md sections 2.4 and 4).
 
 use super::Caller;
-use crate::bbb::{Params, TagWish};
+use crate::bbb::{self, Params, TagWish};
 use crate::error::{ApiError, Blame};
 use crate::ids::{MeetingId, MeetingKey};
 use crate::placement::{CreateOrder, Wish};
@@ -23,14 +23,14 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
     caller.tenant.apply_rules(ParamCall::Create, &mut params);
     let mut wish = wish(caller, &key, &params);
     let bbb_id = wish.bbb_id.clone();
-    params.set("meetingID", bbb_id.as_str());
+    params.ensure("meetingID", bbb_id.as_str());
     if let Some((name, value)) = caller.tenant.scope_parameter(&key.meeting) {
         params.set(&name, &value);
     }
     if let Some(parent) = parent_of_breakout(caller, &params) {
         let found = caller.shared.placer.ledger.find(&parent);
         if let Some(found) = found {
-            params.set("parentMeetingID", found.bbb_id.as_str());
+            params.ensure("parentMeetingID", found.bbb_id.as_str());
             wish.pinned = Some(found.server);
         }
     }
@@ -55,6 +55,13 @@ async fn read_slides(
         return Err(Answer::error(&error));
     }
     let held = inbound.whole(caller.config.api.max_slides).await.map_err(Answer::body_failure)?;
+    if !held.bytes.is_empty() && !bbb::is_well_formed(&held.bytes) {
+        // BBB would make the meeting and then fail on its slides, and look like a broken server.
+        return Err(Answer::error(&ApiError::client(
+            "validationError",
+            "The XML in the request body is not well-formed.",
+        )));
+    }
     // The bare media type: some releases refuse a charset parameter (bbb-api.md section 4.1).
     Ok((!held.bytes.is_empty()).then_some(("application/xml", held)))
 }

@@ -56,9 +56,7 @@ pub fn join(caller: &Caller<'_>) -> Answer {
 fn redirect(caller: &Caller<'_>, server: &std::sync::Arc<ServerRecord>, bbb_id: &str) -> Answer {
     let mut params = caller.params.clone();
     caller.tenant.apply_rules(ParamCall::Join, &mut params);
-    if params.get("meetingID") != Some(bbb_id) {
-        params.set("meetingID", bbb_id);
-    }
+    params.ensure("meetingID", bbb_id);
     let query = params.to_query();
     let checksum = bbb::sign("join", &query, &server.secret, server.checksum);
     let mut answer = Answer::redirect(format!("{}join?{query}&checksum={checksum}", server.url)).no_cache();
