@@ -11,13 +11,12 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::environment;
 use super::outcome::CliError;
 use super::output::{Report, Table};
 use crate::bbb::{self, Version};
 use crate::client::{BbbClient, Body, ClientSettings};
 use crate::clock::{Clock, Millis, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, environment};
 use crate::store::ServerRecord;
 
 /// A `Date` header counts whole seconds and travels a while; more than this is a wrong clock.

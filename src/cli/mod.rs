@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
-use crate::config::Config;
+use crate::config::{Config, environment};
 use context::{Context, config_file};
 pub use outcome::{CliError, Exit};
 use output::Report;
@@ -151,11 +151,6 @@ fn load(file: Option<&Path>) -> Result<Config, CliError> {
             if more == 0 { String::new() } else { format!(" (and {} more)", output::count(more as u64, "problem")) };
         CliError::Failed(format!("the configuration is wrong: {first}{rest}; `usher check` lists everything"))
     })
-}
-
-/// Variables that are not text cannot be ours.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn in_runtime(command: impl Future<Output = Result<Report, CliError>>) -> Result<Report, CliError> {

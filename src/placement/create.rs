@@ -64,7 +64,8 @@ impl Placer {
         let key = &order.wish.key;
         let limit = order.deadline.saturating_duration_since(Instant::now());
         let turn = tokio::time::timeout(limit, self.gate.enter(key)).await;
-        let turn = turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
+        let turn =
+            turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
         match self.ledger.find(key) {
             None => self.place(order).await,
             Some(view) => match self.fate(&view, order).await? {
@@ -155,7 +156,8 @@ impl Placer {
                 self.metrics.placement_conflicts.inc();
                 drop(reserved);
                 self.ledger.put(theirs, self.clock.now());
-                let view = self.ledger.find(key).ok_or_else(|| ApiError::us("The meeting's server is unknown here."))?;
+                let view =
+                    self.ledger.find(key).ok_or_else(|| ApiError::us("The meeting's server is unknown here."))?;
                 return self.repeat(order, &view).await;
             }
             Err(StoreError::Conflict(_)) => {
@@ -242,7 +244,10 @@ impl Placer {
             let next = if out_of_time { None } else { self.ledger.rechoose(&wish, self.clock.now()).ok() };
             let Some(choice) = next else {
                 self.give_up(key, &server, leftover).await;
-                return Err(ApiError::server("internalError", "No server could create the meeting. Try again in a moment."));
+                return Err(ApiError::server(
+                    "internalError",
+                    "No server could create the meeting. Try again in a moment.",
+                ));
             };
             let from = std::mem::replace(&mut server, self.server_of(&choice)?);
             reserved.server = choice.server;
@@ -251,7 +256,9 @@ impl Placer {
                 Ok(true) => {}
                 Ok(false) | Err(_) => {
                     self.reread(key).await;
-                    return Err(ApiError::us("The meeting could not be moved to another server. Try again in a moment."));
+                    return Err(ApiError::us(
+                        "The meeting could not be moved to another server. Try again in a moment.",
+                    ));
                 }
             }
             self.metrics.create_retries.inc();

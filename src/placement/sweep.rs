@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::{info, warn};
 
 use super::Placer;
-use crate::bbb::Meeting;
+use crate::bbb::{Meeting, MeetingList};
 use crate::clock::Millis;
 use crate::ids::{InternalId, MeetingKey};
 use crate::store::{Claim, Eviction, Phase, Placement, ServerRecord, ServerState};
@@ -41,11 +41,11 @@ impl Tombstones {
 }
 
 impl Placer {
-    /// Takes in a complete getMeetings answer of `server` to a poll sent at `sent`.
-    pub async fn sweep(&self, server: &Arc<ServerRecord>, sent: Millis, meetings: Vec<Meeting>) {
+    /// Takes in a getMeetings answer of `server` to a poll sent at `sent`.
+    pub async fn sweep(&self, server: &Arc<ServerRecord>, sent: Millis, list: MeetingList) {
         let now = self.clock.now();
-        let listed_none = meetings.iter().all(|meeting| meeting.is_breakout);
-        let outcome = self.ledger.note_poll(server.id, sent, now, meetings);
+        let listed_none = list.unreadable == 0 && list.meetings.iter().all(|meeting| meeting.is_breakout);
+        let outcome = self.ledger.note_poll(server.id, sent, now, list);
         if outcome.is_stale {
             return;
         }
@@ -61,8 +61,9 @@ impl Placer {
             if let Some(internal_id) = &ended.internal_id {
                 self.ended.lock().bury(internal_id.clone(), now);
             }
-            let released =
-                self.timed_store("release", self.store.release(&ended.key, server.id, ended.internal_id.as_ref())).await;
+            let released = self
+                .timed_store("release", self.store.release(&ended.key, server.id, ended.internal_id.as_ref()))
+                .await;
             if let Err(error) = released {
                 warn!(meeting = ended.key.meeting.as_str(), error:% = error; "end of a meeting not stored");
             }

@@ -149,11 +149,11 @@ impl Room {
         self.stage = Stage::Closed(between(PAUSE));
     }
 
-    /// Half of the people listen only, every fourth shows a camera.
+    /// Half of the people listen only, every eighth shows a camera.
     fn show_media(&self, servers: &[SimServer]) {
         let people = self.present.len() as u64;
         for server in servers {
-            server.set_media(&self.id, people - people / 2, people / 2, people / 4);
+            server.set_media(&self.id, people - people / 2, people / 2, people / 8);
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use crate::pool::Health;
 use crate::store::{Phase, Placement, ServerRecord, ServerState};
+use crate::tenant::TenantLimits;
 
 /// A full quarter of an hour, so that a meeting made at second 0 has its bell at second 900.
 pub const QUARTER: u64 = 1_900_000 * 900_000;

@@ -144,7 +144,7 @@ async fn ask_all_servers(caller: &Caller<'_>) {
     let polls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
         let sent = placer.clock.now();
         match placer.client.meetings(&view.record, limit).await {
-            Ok(list) => placer.sweep(&view.record, sent, list.meetings).await,
+            Ok(list) => placer.sweep(&view.record, sent, list).await,
             Err(error) => placer.monitor.call_failed(view.record.id, &error),
         }
     });
