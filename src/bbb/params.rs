@@ -149,9 +149,10 @@ impl Params {
         });
     }
 
-    /// Makes BBB read this value, and leaves the caller's own bytes if it does so already.
+    /// Makes every BBB read this value: exactly one of that name, the caller's own bytes if they say so already.
     pub fn ensure(&mut self, name: &str, value: &str) {
-        if self.get(name) != Some(value) {
+        let given = self.named().filter(|pair| pair.name == name).count();
+        if given != 1 || self.get(name) != Some(value) {
             self.set(name, value);
         }
     }

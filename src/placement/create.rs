@@ -102,7 +102,7 @@ impl Placer {
         }
         // A server being emptied keeps what runs on it, but gets nothing back that has ended.
         let limit = order.deadline.saturating_duration_since(Instant::now()).min(ASK_LIMIT);
-        match self.client.meeting(server, &view.bbb_id, limit).await {
+        match self.client.meeting(server, &view.called, limit).await {
             Ok(Some(_)) => Ok(Fate::Stays),
             Ok(None) => Ok(Fate::Moves(None)),
             Err(error) => {

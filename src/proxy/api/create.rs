@@ -6,8 +6,8 @@
 use super::Caller;
 use crate::bbb::{self, Params, TagWish};
 use crate::error::{ApiError, Blame};
-use crate::ids::{MeetingId, MeetingKey};
-use crate::placement::{CreateOrder, Wish};
+use crate::ids::{InternalId, MeetingId, MeetingKey};
+use crate::placement::{CreateOrder, MeetingView, Wish};
 use crate::proxy::answer::Answer;
 use crate::proxy::body::Inbound;
 use crate::store::ParamCall;
@@ -27,12 +27,9 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
     if let Some((name, value)) = caller.tenant.scope_parameter(&key.meeting) {
         params.set(&name, &value);
     }
-    if let Some(parent) = parent_of_breakout(caller, &params) {
-        let found = caller.shared.placer.ledger.find(&parent);
-        if let Some(found) = found {
-            params.ensure("parentMeetingID", found.bbb_id.as_str());
-            wish.pinned = Some(found.server);
-        }
+    if let Some(parent) = parent_of_breakout(caller, &params)? {
+        params.ensure("parentMeetingID", parent.called.as_str());
+        wish.pinned = Some(parent.server);
     }
     let body = slides.as_ref().map(|(content_type, held)| (*content_type, held.bytes.clone()));
     let order = CreateOrder { wish, params, body, deadline: caller.deadline };
@@ -87,11 +84,19 @@ fn wish(caller: &Caller<'_>, key: &MeetingKey, params: &Params) -> Wish {
     }
 }
 
-/// A front end may make breakout rooms itself; they belong on their parent's server.
-fn parent_of_breakout(caller: &Caller<'_>, params: &Params) -> Option<MeetingKey> {
+/// A front end may make breakout rooms itself; they belong on their parent's server. A parent that is not the caller's
+/// own must not reach a server, which would find it whoever it belongs to.
+fn parent_of_breakout(caller: &Caller<'_>, params: &Params) -> Result<Option<MeetingView>, ApiError> {
     if !params.get("isBreakout").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
-        return None;
+        return Ok(None);
     }
-    let parent = params.get("parentMeetingID").filter(|id| !id.is_empty())?;
-    Some(MeetingKey { tenant: caller.tenant.id(), meeting: MeetingId::new(parent) })
+    let Some(parent) = params.get("parentMeetingID").filter(|id| !id.is_empty()) else { return Ok(None) };
+    let ledger = &caller.shared.placer.ledger;
+    let own = |key: &MeetingKey| key.tenant == caller.tenant.id();
+    let by_id = MeetingKey { tenant: caller.tenant.id(), meeting: MeetingId::new(parent) };
+    let by_internal = || ledger.find_internal(&InternalId::new(parent)).filter(own);
+    let found = ledger.find(&by_id).or_else(|| ledger.find(&by_internal()?));
+    found
+        .map(Some)
+        .ok_or_else(|| ApiError::client("parentMeetingDoesNotExist", "No parent meeting exists for the breakout room."))
 }

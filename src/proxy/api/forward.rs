@@ -21,6 +21,8 @@ use crate::tenant::HIDDEN_META_PREFIX;
 pub struct Target {
     pub server: Arc<ServerRecord>,
     pub bbb_id: BbbMeetingId,
+    /// What to call it towards the server.
+    pub called: BbbMeetingId,
     pub meeting: MeetingId,
 }
 
@@ -29,7 +31,7 @@ impl Caller<'_> {
     /// gave none that could be used.
     pub async fn forward(&self, target: &Target, body: Body) -> Result<(Reply, Answer), ApiError> {
         let mut params = self.params.clone();
-        params.ensure("meetingID", target.bbb_id.as_str());
+        params.ensure("meetingID", target.called.as_str());
         let (reply, body, took) = self.call_server(&target.server, &params, body).await?;
         let mut answer = Answer::xml(self.for_tenant(body, &target.bbb_id, &target.meeting)?);
         answer = answer.from_server(&target.server, took);

@@ -37,15 +37,23 @@ fn find(caller: &Caller<'_>, key: &MeetingKey) -> Found {
         return Found::Meeting(Box::new(view));
     }
     match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
-        Some(breakout) => {
-            Found::Breakout(Target { server: breakout.record, bbb_id: breakout.bbb_id, meeting: key.meeting.clone() })
-        }
+        Some(breakout) => Found::Breakout(Target {
+            server: breakout.record,
+            called: breakout.bbb_id.clone(),
+            bbb_id: breakout.bbb_id,
+            meeting: key.meeting.clone(),
+        }),
         None => Found::Nothing,
     }
 }
 
 fn target_of(view: &MeetingView, key: &MeetingKey) -> Target {
-    Target { server: view.record.clone(), bbb_id: view.bbb_id.clone(), meeting: key.meeting.clone() }
+    Target {
+        server: view.record.clone(),
+        bbb_id: view.bbb_id.clone(),
+        called: view.called.clone(),
+        meeting: key.meeting.clone(),
+    }
 }
 
 /// The server decides; a wrong password changes nothing, and the placement stays until a poll no longer lists it.
