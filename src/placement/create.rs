@@ -28,6 +28,8 @@ const LEAST_TRY: Duration = Duration::from_millis(500);
 const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 /// Share of the remaining time that one try may take, so that a silent server leaves time for another.
 const TRY_SHARE: f64 = 0.6;
+/// The same for asking afterwards.
+const ASK_SHARE: f64 = 0.3;
 
 /// Everything a create needs, independent of the server that will take it.
 pub struct CreateOrder {
@@ -355,7 +357,7 @@ impl Placer {
     /// Whether a server did the work of a create whose answer was lost.
     async fn ask(&self, server: &Arc<ServerRecord>, order: &CreateOrder) -> Option<Meeting> {
         let left = order.deadline.saturating_duration_since(Instant::now());
-        let limit = left.mul_f64(TRY_SHARE).min(ASK_LIMIT);
+        let limit = left.mul_f64(ASK_SHARE).min(ASK_LIMIT);
         let found = self.client.meeting(server, &order.wish.bbb_id, limit).await.ok().flatten()?;
         (!found.forcibly_ended).then_some(found)
     }

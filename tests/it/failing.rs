@@ -30,7 +30,7 @@ fn counter(metrics: &str, name: &str) -> u64 {
 fn listed(output: &str) -> Vec<String> {
     let meetings: serde_json::Value = serde_json::from_str(output).unwrap();
     let meetings = meetings.as_array().cloned().unwrap_or_else(|| meetings["meetings"].as_array().unwrap().clone());
-    meetings.iter().map(|meeting| meeting["meeting"].as_str().unwrap_or_default().to_owned()).collect()
+    meetings.iter().map(|meeting| meeting["meeting_id"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 /// Faults after which nothing has happened on the server.
@@ -105,6 +105,12 @@ async fn a_create_that_worked_but_was_not_answered_is_adopted() {
         assert_eq!(answer.xml().text("internalMeetingID"), meeting.internal_id, "{fault:?}");
         assert!(moodle.join(&id, "Ann").await.starts_with(&pool.servers[0].url()));
         pool.servers[0].heal();
+        // The first server must stay the less loaded one.
+        assert_eq!(moodle.get("end", &format!("meetingID={id}&password=mp")).await.returncode(), "SUCCESS");
+        eventually("it is over", || async {
+            (moodle.get("getMeetings", "").await.key() == "noMeetings").then_some(())
+        })
+        .await;
     }
 }
 
@@ -222,7 +228,7 @@ async fn a_caller_who_hangs_up_leaves_no_half_made_meeting() {
     let moodle = pool.front_end();
     pool.servers[0].fault_on("create", Fault::Silent, None);
     let asked = pool.servers[0].count_calls("create");
-    let (caller, url) = (moodle.clone(), moodle.url("create", "meetingID=gone"));
+    let (caller, url) = (moodle.clone(), moodle.url("create", "name=Room&meetingID=gone"));
     let call = tokio::spawn(async move { caller.fetch(&url).await });
     eventually("the server has the call", || async {
         (pool.servers[0].count_calls("create") > asked).then_some(())

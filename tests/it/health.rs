@@ -43,7 +43,7 @@ async fn a_suspect_server_takes_no_new_meetings_but_everything_else_goes_on() {
     let pool = Builder::new(2).set("USHER_HEALTH__UNHEALTHY_AFTER", "1000").start().await;
     let moodle = pool.front_end();
     only(&pool, 0).await;
-    moodle.create("old", "&moderatorPW=mp").await;
+    moodle.create("old", "&attendeePW=ap&moderatorPW=mp").await;
     enable_all(&pool).await;
     pool.servers[0].fault_on("getMeetings", Fault::Status(500), None);
     pool.wait_health("bbb1", "suspect").await;
@@ -55,7 +55,7 @@ async fn a_suspect_server_takes_no_new_meetings_but_everything_else_goes_on() {
     }
     assert!(moodle.join("old", "Ann").await.starts_with(&pool.servers[0].url()));
     assert_eq!(moodle.get("getMeetingInfo", "meetingID=old").await.returncode(), "SUCCESS");
-    moodle.create("old", "&moderatorPW=mp").await;
+    moodle.create("old", "&attendeePW=ap&moderatorPW=mp").await;
     assert_eq!(pool.holders("old"), [0], "a repeated create stays");
     assert_eq!(moodle.get("getMeetings", "").await.xml().all("meetings", "meeting").len(), 9);
     assert_eq!(ready(&pool).await.0, 200);
@@ -70,6 +70,7 @@ async fn the_failure_of_a_real_call_counts_at_once() {
         .server_args(0, &["--weight", "100"])
         .set("USHER_HEALTH__INTERVAL", "60s")
         .set("USHER_HEALTH__POLL_INTERVAL", "60s")
+        .set("USHER_HEALTH__MAX_BACKOFF", "60s")
         .start()
         .await;
     let moodle = pool.front_end();
@@ -234,6 +235,7 @@ async fn a_meeting_of_a_lost_server_is_created_elsewhere_and_its_twin_ended_on_r
         (pool.holders("lecture") == [1] && pool.holders("over").is_empty()).then_some(())
     })
     .await;
+    pool.wait_health("bbb1", "up").await;
     pool.wait_polls().await;
     assert_ne!(pool.servers[1].meeting("lecture").unwrap().internal_id, first);
     assert_eq!(pool.holders("bystander"), [0], "only the twins are ended");
