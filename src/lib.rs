@@ -3,7 +3,7 @@
 //! The folders are layers; a module uses only what stands before it:
 //!
 //! ```text
-//! error, ids, clock → bbb → config → store, metrics, log → tenant, client → pool → placement, recording
+//! error, ids, clock → bbb → config → store, metrics, log → tenant, client → pool → placement → process
 //!                   → proxy, admin → serve → sim, cli → main
 //! ```
 //!

@@ -123,7 +123,8 @@ struct TextPairs<'a>(&'a mut String);
 impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
         let value = value.to_string();
-        let bare = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'=');
+        let bare =
+            !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'=');
         let _ = write!(self.0, " {key}=");
         if bare {
             self.0.push_str(&value);

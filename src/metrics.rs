@@ -4,14 +4,18 @@
 //! the program. Never a meeting, a user, a secret or a free text. Gauges of servers and tenants are written anew from
 //! the ledger at each scrape, so a removed server's series disappear with it.
 
+use std::collections::{HashMap, HashSet};
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
 /// Seconds; from a join answered from memory to a create with slides.
-const BUCKETS: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0];
+const BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0,
+];
 
 /// All metrics of one process.
 pub struct Metrics {
@@ -61,7 +65,11 @@ impl Metrics {
                 "BBB API calls by outcome: ok or the messageKey.",
                 &["call", "tenant", "result"],
             )?,
-            api_duration: make.histograms("usher_api_request_duration_seconds", "Time to answer an API call.", "call")?,
+            api_duration: make.histograms(
+                "usher_api_request_duration_seconds",
+                "Time to answer an API call.",
+                "call",
+            )?,
             http_requests: make.counters(
                 "usher_http_requests_total",
                 "HTTP requests by listener, route and status class.",
@@ -96,13 +104,15 @@ impl Metrics {
                 &["server"],
             )?,
             poll_duration: make.histograms("usher_server_poll_duration_seconds", "Duration of polls.", "server")?,
-            poll_failures: make.counters("usher_server_poll_failures_total", "Failed probes and polls.", &["server"])?,
+            poll_failures: make.counters(
+                "usher_server_poll_failures_total",
+                "Failed probes and polls.",
+                &["server"],
+            )?,
             placements: make.counters("usher_placements_total", "Meetings placed.", &["server", "reason"])?,
             create_retries: make.counter("usher_create_retries_total", "Creates that went on to another server.")?,
-            placement_conflicts: make.counter(
-                "usher_placement_conflicts_total",
-                "Claims that another process had won.",
-            )?,
+            placement_conflicts: make
+                .counter("usher_placement_conflicts_total", "Claims that another process had won.")?,
             meetings_ended: make.counter("usher_meetings_ended_total", "Meetings that polls found to be over.")?,
             meetings_adopted: make.counter("usher_meetings_adopted_total", "Unknown meetings taken over.")?,
             twins_ended: make.counter("usher_twins_ended_total", "Stale copies ended on servers that came back.")?,
@@ -129,12 +139,33 @@ impl Metrics {
         })
     }
 
+    /// Drops the series of servers and tenants that are gone, so that label values cannot pile up over the years.
+    pub fn forget_all_but(&self, servers: &HashSet<String>, tenants: &HashSet<String>) {
+        retain(&self.poll_failures, "server", servers);
+        retain(&self.poll_duration, "server", servers);
+        retain(&self.placements, "server", servers);
+        retain(&self.api_requests, "tenant", tenants);
+        retain(&self.tenant_limit_hits, "tenant", tenants);
+    }
+
     /// The whole exposition as text.
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
         // Writing into memory does not fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         text
+    }
+}
+
+/// Removes each series whose `label` has a value that is not in `known`; `-` stands for none and stays.
+fn retain<T: MetricVecBuilder>(metric: &MetricVec<T>, label: &str, known: &HashSet<String>) {
+    for series in metric.collect().iter().flat_map(|family| family.get_metric()) {
+        let labels: HashMap<&str, &str> = series.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
+        let is_gone = labels.get(label).is_some_and(|value| *value != "-" && !known.contains(*value));
+        if is_gone {
+            // Fails only if somebody else has removed it meanwhile.
+            let _ = metric.remove(&labels);
+        }
     }
 }
 
@@ -180,5 +211,18 @@ mod tests {
         let text = String::from_utf8(metrics.render()).unwrap();
         assert!(text.contains("usher_build_info"));
         assert!(text.contains("usher_create_retries_total 1"));
+    }
+
+    #[test]
+    fn series_of_what_is_gone_are_dropped() {
+        let metrics = Metrics::new().unwrap();
+        for server in ["old", "new"] {
+            metrics.placements.with_label_values(&[server, "least_load"]).inc();
+            metrics.poll_duration.with_label_values(&[server]).observe(0.1);
+        }
+        metrics.api_requests.with_label_values(&["create", "-", "checksumError"]).inc();
+        metrics.forget_all_but(&HashSet::from(["new".to_owned()]), &HashSet::new());
+        let text = String::from_utf8(metrics.render()).unwrap();
+        assert!(!text.contains("\"old\"") && text.contains("\"new\"") && text.contains("tenant=\"-\""), "{text}");
     }
 }

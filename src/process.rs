@@ -1,13 +1,31 @@
-//! The state of this process: starting, ready, draining; and why it is not ready.
+//! The state of this process: what all its listeners share; starting, ready, draining; and why it is not ready.
 //!
 //! `/livez` asks whether the process works at all, `/readyz` whether a front end should send calls here: the store
 //! answers, at least one server is usable, and no stop has begun.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::placement::Placer;
 use crate::pool::Health;
 use crate::store::ServerState;
+
+/// What every request may use, whichever listener it came by.
+pub struct Shared {
+    pub config: ArcSwap<Config>,
+    pub placer: Arc<Placer>,
+    pub metrics: Arc<Metrics>,
+    /// KiB of request bodies that may be held in memory at once.
+    pub body_memory: Arc<Semaphore>,
+    /// Creates that may be at work at once.
+    pub creates: Arc<Semaphore>,
+    pub process: Arc<Process>,
+}
 
 /// See the module's header.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use http::{Response, header::CONTENT_TYPE};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
-use crate::proxy::Shared;
+use crate::process::Shared;
 
 /// Answers the admin listener.
 pub struct AdminApp {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::placement::ServerView;
 use crate::pool::Health;
-use crate::proxy::Shared;
+use crate::process::Shared;
 use crate::store::ServerState;
 
 #[derive(Serialize)]
@@ -93,14 +93,21 @@ pub fn write_gauges(shared: &Shared) {
     {
         gauge.reset();
     }
-    for view in placer.ledger.servers() {
-        write_server(shared, &view);
+    let servers = placer.ledger.servers();
+    let tenants = placer.tenants.load_full();
+    metrics.forget_all_but(
+        &servers.iter().map(|view| view.record.name.clone()).collect(),
+        &tenants.iter().map(|tenant| tenant.name().to_owned()).collect(),
+    );
+    for view in &servers {
+        write_server(shared, view);
     }
-    for tenant in placer.tenants.load().iter() {
+    for tenant in tenants.iter() {
         let usage = placer.ledger.tenant_usage(tenant.id());
         metrics.tenant_meetings.with_label_values(&[tenant.name()]).set(i64::from(usage.meetings));
         metrics.tenant_participants.with_label_values(&[tenant.name()]).set(i64::from(usage.people));
     }
+    metrics.connections.set(i64::try_from(shared.process.connections()).unwrap_or(i64::MAX));
     let dropped = crate::log::dropped();
     metrics.log_lines_dropped.inc_by(dropped.saturating_sub(metrics.log_lines_dropped.get()));
 }

@@ -113,6 +113,13 @@ pub struct MeetingList {
     pub repaired: usize,
 }
 
+impl From<Vec<Meeting>> for MeetingList {
+    /// A complete list.
+    fn from(meetings: Vec<Meeting>) -> Self {
+        Self { meetings, unreadable: 0, repaired: 0 }
+    }
+}
+
 /// A successful create answer (section 3.4). Times in milliseconds since 1970, duration in minutes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Created {

@@ -29,8 +29,8 @@ pub mod xml;
 mod xml_write;
 
 pub use answer::{
-    Pagination, created, created_from_meeting, deleted, failed, failed_json, meeting_info, meetings, published, recordings, running,
-    sessions, success_message, updated, version_json, version_xml,
+    Pagination, created, created_from_meeting, deleted, failed, failed_json, meeting_info, meetings, published,
+    recordings, running, sessions, success_message, updated, version_json, version_xml,
 };
 pub use call::{Call, Method, RemovedCall, SessionCall};
 pub use checksum::{Algorithm, Stripped, form_signature_base, internal_prefix, sign, strip_checksum, verify};

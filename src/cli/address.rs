@@ -26,7 +26,9 @@ pub fn api_address(text: &str) -> Result<Url, String> {
         return Err("the address must not contain a user or password; the secret goes to --secret".into());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("`{text}` must not contain `?` or `#`; give the host, or the address up to /bigbluebutton/api"));
+        return Err(format!(
+            "`{text}` must not contain `?` or `#`; give the host, or the address up to /bigbluebutton/api"
+        ));
     }
     let path = url.path().trim_end_matches('/');
     let full = if path.is_empty() {
@@ -36,7 +38,9 @@ pub fn api_address(text: &str) -> Result<Url, String> {
     } else if path.ends_with("/bigbluebutton/api") {
         format!("{path}/")
     } else {
-        return Err(format!("the path `{path}` is none of BBB's; give the host, or the address up to /bigbluebutton/api"));
+        return Err(format!(
+            "the path `{path}` is none of BBB's; give the host, or the address up to /bigbluebutton/api"
+        ));
     };
     url.set_path(&full);
     Ok(url)

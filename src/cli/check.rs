@@ -11,13 +11,12 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::environment;
 use super::outcome::CliError;
 use super::output::{Report, Table};
 use crate::bbb::{self, Version};
 use crate::client::{BbbClient, Body, ClientSettings};
 use crate::clock::{Clock, Millis, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, environment};
 use crate::store::ServerRecord;
 
 /// A `Date` header counts whole seconds and travels a while; more than this is a wrong clock.
@@ -35,7 +34,8 @@ pub async fn run(file: Option<PathBuf>, online: bool) -> Result<Report, CliError
                 .iter()
                 .map(|problem| json!({ "path": problem.path, "line": problem.line, "text": problem.text }))
                 .collect();
-            let text = format!("{shown}: {} to put right\n{problems}", super::output::count(list.len() as u64, "problem"));
+            let text =
+                format!("{shown}: {} to put right\n{problems}", super::output::count(list.len() as u64, "problem"));
             let json = json!({ "ok": false, "config": shown, "problems": list });
             return Ok(Report::new(text, json).failed_if(true));
         }
@@ -47,7 +47,8 @@ pub async fn run(file: Option<PathBuf>, online: bool) -> Result<Report, CliError
     Ok(try_online(config, &shown, good).await)
 }
 
-async fn try_online(config: Config, shown: &str, good: String) -> Report {
+/// Tries what the configuration names; `good` is the first line of the report.
+pub async fn try_online(config: Config, shown: &str, good: String) -> Report {
     let opened = async {
         let context = Context::open(config.clone()).await?;
         context.store.ping().await?;
@@ -184,7 +185,8 @@ fn report(shown: &str, good: String, servers: &[ServerRecord], findings: &[Findi
             "problems": finding.problems,
         }));
     }
-    let mut text = format!("{good}\nstore ok\n\n{}", table.or("no servers yet; `usher server add URL --secret -` adds one"));
+    let mut text =
+        format!("{good}\nstore ok\n\n{}", table.or("no servers yet; `usher server add URL --secret -` adds one"));
     if !problems.is_empty() {
         text.push_str(&format!("\n\n{}", problems.join("\n")));
     }

@@ -117,7 +117,10 @@ async fn end(context: &Context, which: &Which) -> Result<Report, CliError> {
     let placement = context.placement(&which.id, which.tenant.as_deref()).await?;
     let servers = context.store.servers().await?;
     let Some(server) = servers.into_iter().find(|server| server.id == placement.server) else {
-        return Err(CliError::Failed(format!("the server of meeting {} is gone; forget the meeting", placement.meeting)));
+        return Err(CliError::Failed(format!(
+            "the server of meeting {} is gone; forget the meeting",
+            placement.meeting
+        )));
     };
     let api = &context.config.api;
     let settings = ClientSettings { connect_timeout: api.connect_timeout, max_answer: api.max_answer };
@@ -147,7 +150,10 @@ async fn forget(context: &Context, which: &Which, force: bool) -> Result<Report,
     }
     let gone = context.store.release(&placement.key(), placement.server, placement.internal_id.as_ref()).await?;
     if !gone {
-        return Err(CliError::Failed(format!("meeting {} has just been moved or ended; look again", placement.meeting)));
+        return Err(CliError::Failed(format!(
+            "meeting {} has just been moved or ended; look again",
+            placement.meeting
+        )));
     }
     let text = format!("meeting {} on server {server} forgotten", placement.meeting);
     Ok(Report::new(text, json!({ "meeting_id": placement.meeting, "server": server, "forgotten": true })))

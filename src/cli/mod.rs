@@ -42,7 +42,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
-use crate::config::Config;
+use crate::config::{Config, environment};
 use context::{Context, config_file};
 pub use outcome::{CliError, Exit};
 use output::Report;
@@ -147,19 +147,13 @@ fn load(file: Option<&Path>) -> Result<Config, CliError> {
     Config::load(file, environment()).map_err(|problems| {
         let first = problems.0.first().map(ToString::to_string).unwrap_or_default();
         let more = problems.0.len().saturating_sub(1);
-        let rest = if more == 0 { String::new() } else { format!(" (and {} more)", output::count(more as u64, "problem")) };
+        let rest =
+            if more == 0 { String::new() } else { format!(" (and {} more)", output::count(more as u64, "problem")) };
         CliError::Failed(format!("the configuration is wrong: {first}{rest}; `usher check` lists everything"))
     })
 }
 
-/// Variables that are not text cannot be ours.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-fn in_runtime(
-    command: impl Future<Output = Result<Report, CliError>>,
-) -> Result<Report, CliError> {
+fn in_runtime(command: impl Future<Output = Result<Report, CliError>>) -> Result<Report, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

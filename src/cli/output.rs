@@ -138,10 +138,7 @@ mod tests {
         let mut table = Table::new(&["NAME", "STATE", "TAGS"]);
         table.row(vec!["bbb1".into(), "enabled".into(), "".into()]);
         table.row(vec!["größer-als".into(), "cordoned".into(), "big".into()]);
-        assert_eq!(
-            table.to_string(),
-            "NAME        STATE     TAGS\nbbb1        enabled   -\ngrößer-als  cordoned  big"
-        );
+        assert_eq!(table.to_string(), "NAME        STATE     TAGS\nbbb1        enabled   -\ngrößer-als  cordoned  big");
     }
 
     #[test]

@@ -108,10 +108,14 @@ fn limited(source: impl Read, name: &str) -> Result<String, CliError> {
 fn checked(text: &str, source: &str) -> Result<Secret, CliError> {
     let trimmed = text.trim();
     if trimmed.is_empty() {
-        return Err(CliError::Usage(format!("the secret from {source} is empty; give the value that BBB or the front end signs with")));
+        return Err(CliError::Usage(format!(
+            "the secret from {source} is empty; give the value that BBB or the front end signs with"
+        )));
     }
     if trimmed.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
-        return Err(CliError::Usage(format!("the secret from {source} contains spaces or several lines; give the bare value")));
+        return Err(CliError::Usage(format!(
+            "the secret from {source} contains spaces or several lines; give the bare value"
+        )));
     }
     Ok(Secret::new(trimmed))
 }

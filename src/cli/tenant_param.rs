@@ -85,16 +85,16 @@ pub fn checked_rule(
     };
     let good = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
     if name.is_empty() || name.len() > 128 || !name.chars().all(good) {
-        return Err(CliError::Usage(format!("`{name}` is not a parameter name; write it as the BBB API does, for example maxParticipants")));
+        return Err(CliError::Usage(format!(
+            "`{name}` is not a parameter name; write it as the BBB API does, for example maxParticipants"
+        )));
     }
     if UNTOUCHABLE.contains(&name) {
         return Err(CliError::Usage(format!("`{name}` says what a call is about and cannot have a rule")));
     }
     match (kind, value) {
         (ParamKind::Block, None) => Ok(ParamRule { call, kind, name: name.into(), value: String::new() }),
-        (ParamKind::Block, Some(value)) if value.is_empty() => {
-            Ok(ParamRule { call, kind, name: name.into(), value })
-        }
+        (ParamKind::Block, Some(value)) if value.is_empty() => Ok(ParamRule { call, kind, name: name.into(), value }),
         (ParamKind::Block, Some(_)) => {
             Err(CliError::Usage(format!("a block of `{name}` has no value; leave it out, or use --kind override")))
         }

@@ -46,12 +46,7 @@ pub fn tenant_json(tenant: &TenantRecord, meetings: u64, config: &Config, now: M
 }
 
 /// All tenants as a table, ordered by name.
-pub fn overview(
-    tenants: &[TenantRecord],
-    meetings: &HashMap<TenantId, u64>,
-    config: &Config,
-    now: Millis,
-) -> Report {
+pub fn overview(tenants: &[TenantRecord], meetings: &HashMap<TenantId, u64>, config: &Config, now: Millis) -> Report {
     let mut ordered: Vec<&TenantRecord> = tenants.iter().collect();
     ordered.sort_by(|a, b| a.name.cmp(&b.name));
     let mut table = Table::new(&["NAME", "HOSTS", "SECRETS", "MEETINGS", "MAX MEETINGS", "MAX PEOPLE", "API ADDRESS"]);

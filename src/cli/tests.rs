@@ -7,6 +7,7 @@ use crate::bbb::Algorithm;
 use crate::clock::Millis;
 use crate::config::{StoreConfig, StoreUrl};
 use crate::ids::{BbbMeetingId, MeetingId, Secret, ServerId};
+use crate::sim::{SimOptions, SimServer};
 use crate::store::{Claim, Phase, Placement, ServerRecord, ServerState};
 
 /// A plain server for tests of pure functions.
@@ -153,8 +154,7 @@ async fn servers_are_added_listed_changed_and_removed() {
 async fn the_four_states_can_be_set() {
     let desk = Desk::new();
     desk.done(ADD_SERVER).await;
-    for (verb, state) in
-        [("cordon", "cordoned"), ("drain", "draining"), ("disable", "disabled"), ("enable", "enabled")]
+    for (verb, state) in [("cordon", "cordoned"), ("drain", "draining"), ("disable", "disabled"), ("enable", "enabled")]
     {
         assert_eq!(desk.done(&format!("server {verb} bbb1")).await.json["state"], state);
         assert_eq!(desk.done("server show bbb1").await.json["state"], state);
@@ -320,7 +320,13 @@ limits = { max_people = 100 }
     assert_eq!(desk.exit(&format!("{line} --prune")).await, Exit::Refused);
     assert_eq!(desk.done("tenant show moodle").await.json["hosts"], json!(["rooms.example.org"]));
     desk.done(&format!("{line} --prune --force")).await;
-    let names: Vec<String> = desk.done("server list").await.json.as_array().unwrap().iter()
+    let names: Vec<String> = desk
+        .done("server list")
+        .await
+        .json
+        .as_array()
+        .unwrap()
+        .iter()
         .map(|server| server["name"].as_str().unwrap().to_string())
         .collect();
     assert_eq!(names, ["bbb1", "bbb3"]);
@@ -349,9 +355,8 @@ async fn a_backup_comes_back_and_rubbish_does_not() {
     desk.done("server remove bbb1").await;
     desk.done("tenant add later --secret x").await;
 
-    let restore = |file: &Path, force: bool| {
-        backup::restore(&desk.config, &backup::RestoreArgs { file: file.into(), force })
-    };
+    let restore =
+        |file: &Path, force: bool| backup::restore(&desk.config, &backup::RestoreArgs { file: file.into(), force });
     let rubbish = desk.folder.path().join("rubbish");
     std::fs::write(&rubbish, "no database").unwrap();
     assert_eq!(restore(&rubbish, true).unwrap_err().exit(), Exit::Failed);
@@ -370,4 +375,68 @@ async fn status_says_in_words_that_nothing_runs() {
     let status = desk.done("status").await;
     assert!(status.text.contains("not running"), "{}", status.text);
     assert_eq!((&status.json["running"], &status.json["servers"][0]["name"]), (&false.into(), &"bbb1".into()));
+}
+
+#[tokio::test]
+async fn status_shows_what_the_running_server_says() {
+    let mut desk = Desk::new();
+    desk.done(ADD_SERVER).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    desk.config.admin.listen = Some(listener.local_addr().unwrap());
+    let body = r#"{"servers":[{"name":"bbb1","health":"suspect","reason":"timeout","meetings":4,"participants":31,"utilisation":0.42,"version":"3.0.19"}],"tenants":[{"name":"moodle","meetings":4,"people":31}],"ready":false,"reasons":["no server is up"]}"#;
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = [0u8; 1024];
+        let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut request).await.unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        tokio::io::AsyncWriteExt::write_all(&mut socket, format!("{head}{body}").as_bytes()).await.unwrap();
+    });
+    let status = desk.done("status").await;
+    for part in ["suspect (timeout)", "31", "42 %", "3.0.19", "NOT ready (no server is up)"] {
+        assert!(status.text.contains(part), "{part} in {}", status.text);
+    }
+    assert_eq!((&status.json["running"], &status.json["servers"][0]["participants"]), (&true.into(), &31.into()));
+    assert_eq!(status.json["tenants"][0]["name"], "moodle");
+}
+
+/// A desk whose `bbb1` is a simulated server, with `secret` in the store.
+async fn with_simulated_server(secret: &str) -> (Desk, SimServer) {
+    let desk = Desk::new();
+    let server =
+        SimServer::start(SimOptions { reveal_version: true, ..SimOptions::new(Secret::new("right")) }).await.unwrap();
+    desk.done(&format!("server add {} --secret {secret} --name bbb1", server.url())).await;
+    (desk, server)
+}
+
+#[tokio::test]
+async fn end_ends_the_meeting_on_its_server() {
+    let (desk, server) = with_simulated_server("right").await;
+    desk.done("tenant add a --secret x").await;
+    desk.place("a", "bbb1", "room").await;
+    server.create_directly("a-room", "Room");
+    assert_eq!(desk.exit("meeting end room").await, Exit::Failed, "the password is not that of the meeting");
+    assert!(!server.meeting("a-room").unwrap().has_ended());
+    let password = server.meeting("a-room").unwrap().moderator_password;
+    let context = desk.context().await;
+    let placed = context.placement("room", None).await.unwrap();
+    context.store.release(&placed.key(), placed.server, None).await.unwrap();
+    context.store.claim(Placement { moderator_pw: Some(Secret::new(password)), ..placed }).await.unwrap();
+    assert_eq!(desk.done("meeting end room").await.json["ended"], true);
+    assert!(server.meeting("a-room").is_none_or(|meeting| meeting.has_ended()));
+    server.stop().await;
+    assert_eq!(desk.exit("meeting end room").await, Exit::Failed);
+}
+
+#[tokio::test]
+async fn check_online_tells_a_good_server_from_a_wrong_secret_and_a_dead_one() {
+    for (secret, good) in [("right", true), ("wrong", false)] {
+        let (desk, server) = with_simulated_server(secret).await;
+        let report = check::try_online(desk.config.clone(), "test", "configuration ok".into()).await;
+        assert_eq!(report.exit == Exit::Done, good, "{}", report.text);
+        assert_eq!(report.json["servers"][0]["ok"], good);
+        assert_eq!(report.text.contains("the secret is wrong"), !good);
+        server.stop().await;
+        let report = check::try_online(desk.config.clone(), "test", "configuration ok".into()).await;
+        assert!(report.exit == Exit::Failed && report.text.contains("no answer from"), "{}", report.text);
+    }
 }

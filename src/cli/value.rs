@@ -42,7 +42,11 @@ pub fn parse_version(text: &str) -> Result<Change<String>, String> {
     }
     let numbers: Vec<&str> = text.split(['.', '-']).take(2).collect();
     let good = numbers.len() == 2 && numbers.iter().all(|part| part.parse::<u16>().is_ok()) && text.len() <= 32;
-    if good { Ok(Change::To(text.to_string())) } else { Err(format!("`{text}` is not a BBB version; write it like 3.0.19")) }
+    if good {
+        Ok(Change::To(text.to_string()))
+    } else {
+        Err(format!("`{text}` is not a BBB version; write it like 3.0.19"))
+    }
 }
 
 /// A finite number above 0.

@@ -12,24 +12,27 @@ use crate::store::Placement;
 
 /// Keys under which a list of servers may stand in the account.
 const LISTS: [&str; 2] = ["candidates", "excluded"];
+/// Keys that come first, in this order; all others follow in the account's own.
+const FIRST: [&str; 6] = ["reason", "name", "server", "chosen", "utilisation", "score"];
 
 /// The account of `placement`, which is on `server`.
 pub fn explain(placement: &Placement, server: &str, tenant: &str) -> Report {
     let account: Value = serde_json::from_str(&placement.why).unwrap_or(Value::Null);
     let mut facts = vec![
-        ("meeting", placement.meeting.to_string()),
-        ("tenant", tenant.to_string()),
-        ("server", server.to_string()),
-        ("placed", moment(placement.claimed_at)),
+        ("meeting".to_string(), placement.meeting.to_string()),
+        ("tenant".into(), tenant.to_string()),
+        ("server".into(), server.to_string()),
+        ("placed".into(), moment(placement.claimed_at)),
     ];
     let empty = Map::new();
     let entries = account.as_object().unwrap_or(&empty);
-    for (key, value) in entries {
-        if !LISTS.contains(&key.as_str()) {
-            facts.push((key.as_str(), in_words(value)));
-        }
+    let mut keys: Vec<&str> = entries.keys().map(String::as_str).filter(|key| !LISTS.contains(key)).collect();
+    keys.sort_by_key(|key| rank(key));
+    for key in keys.into_iter().filter(|key| entries[*key] != json!(0)) {
+        facts.push((key.replace('_', " "), in_words(&entries[key])));
     }
-    let mut text = fields(&facts);
+    let pairs: Vec<(&str, String)> = facts.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+    let mut text = fields(&pairs);
     for list in LISTS {
         if let Some(rows) = entries.get(list).and_then(Value::as_array).filter(|rows| !rows.is_empty()) {
             text.push_str(&format!("\n\n{}", table(rows)));
@@ -58,14 +61,18 @@ fn table(rows: &[Value]) -> String {
             }
         }
     }
-    // The name leads, whatever it is called; serde_json's maps are ordered by key.
-    keys.sort_by_key(|key| !matches!(*key, "name" | "server"));
+    keys.sort_by_key(|key| rank(key));
     let titles: Vec<String> = keys.iter().map(|key| key.replace('_', " ").to_uppercase()).collect();
     let mut table = Table::new(&titles.iter().map(String::as_str).collect::<Vec<&str>>());
     for row in rows.iter().filter_map(Value::as_object) {
         table.row(keys.iter().map(|key| row.get(*key).map(in_words).unwrap_or_default()).collect());
     }
     table.to_string()
+}
+
+/// Position in `FIRST`, behind all of them if absent.
+fn rank(key: &str) -> usize {
+    FIRST.iter().position(|first| *first == key).unwrap_or(FIRST.len())
 }
 
 fn in_words(value: &Value) -> String {
@@ -109,13 +116,12 @@ mod tests {
 
     #[test]
     fn candidates_become_a_table_led_by_the_name() {
-        let why = r#"{"reason":"least_load","candidates":[{"utilisation":0.25,"name":"bbb1"},{"name":"bbb2","excluded":"cordoned"}]}"#;
+        let why = r#"{"expected_people":12.5,"omitted":0,"reason":"least_load","candidates":[{"utilisation":0.25,"server":"bbb1","chosen":true}],"excluded":[{"server":"bbb2","because":"cordoned"}]}"#;
         let report = explain(&placement(why), "bbb1", "demo");
         let lines: Vec<&str> = report.text.lines().collect();
-        assert!(lines.contains(&"reason:   least_load"), "{}", report.text);
-        assert!(lines.contains(&"NAME  UTILISATION  EXCLUDED"), "{}", report.text);
-        assert!(lines.contains(&"bbb1  0.25         -"), "{}", report.text);
-        assert!(lines.contains(&"bbb2  -            cordoned"), "{}", report.text);
+        assert_eq!(&lines[4..6], ["reason:           least_load", "expected people:  12.50"]);
+        assert_eq!(&lines[6..9], ["", "SERVER  CHOSEN  UTILISATION", "bbb1    yes     0.25"]);
+        assert_eq!(&lines[9..], ["", "SERVER  BECAUSE", "bbb2    cordoned"]);
         assert_eq!(report.json["why"]["reason"], "least_load");
     }
 

@@ -102,7 +102,7 @@ impl Rules<'_> {
         self.positive("load.limits.net", load.limits.net);
         self.share("load.limits.net", load.limits.net);
         self.require(load.limits.big_room > 0, "load.limits.big_room", "write 1 or more");
-        self.share("load.audio.tlo_share", load.audio.share);
+        self.share("load.audio.tlo_share", load.audio.tlo_share);
         self.share("load.choose.tie", load.choose.tie);
         self.positive("load.joins.per_core", load.joins.per_core);
         self.positive("load.joins.max", load.joins.max);
@@ -112,7 +112,7 @@ impl Rules<'_> {
         let reserve = &self.config.load.reserve;
         self.positive("load.reserve.prior", reserve.prior);
         self.positive("load.reserve.cv_unknown", reserve.cv_unknown);
-        self.positive("load.reserve.cv_known", reserve.cv_known);
+        self.positive("load.reserve.prior_strength", reserve.prior_strength);
         self.positive("load.reserve.temper", reserve.temper);
         self.share("load.reserve.temper", reserve.temper);
         let between = "write a quantile between 0.01 and 0.999";

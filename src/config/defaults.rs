@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::load::{Audio, Backlog, Choose, Joins, Load, LoadLimits, NetWeights, Profile, Reserve, Tlo, Video, Weights};
+use super::load::{Audio, Choose, Joins, Load, LoadLimits, NetWeights, Profile, Reserve, Tlo, Video, Weights};
 use super::sections::{
     Admin, Api, GetMeetings, Health, IsRunning, Limits, Listen, Log, LogFormat, Process, StoreConfig, StoreUrl,
     WhenFull,
@@ -146,7 +146,7 @@ fn api() -> Api {
     }
 }
 
-fn load() -> Load {
+pub(super) fn load() -> Load {
     Load {
         profile: Profile::Balanced,
         weights: Weights {
@@ -162,13 +162,13 @@ fn load() -> Load {
         },
         net: NetWeights { cam: 0.25, voice: 0.04, share: 0.5 },
         limits: LoadLimits { cpu: 0.80, net: 0.70, big_room: 100 },
-        audio: Audio { tlo: Tlo::ByVersion, floor: 3.0, share: 0.15 },
+        audio: Audio { tlo: Tlo::ByVersion, tlo_floor: 3.0, tlo_share: 0.15 },
         video: Video { page: 5 },
-        backlog: Backlog { per_recording: 1000.0, max_hours: 6.0 },
         reserve: Reserve {
             prior: 25.0,
+            prior_strength: 1.5,
+            hint_strength: 0.5,
             cv_unknown: 1.2,
-            cv_known: 0.35,
             tau: Duration::from_secs(270),
             temper: 0.3,
             bell_lead: Duration::from_secs(120),
@@ -177,6 +177,8 @@ fn load() -> Load {
             admit: 0.95,
             ghost: 33.0,
             ghost_big: 20.0,
+            // A class of 25 with four webcams, spread over its people.
+            ghost_net: 1.0,
             grid: Duration::from_secs(15 * 60),
         },
         joins: Joins { per_core: 2.5, max: 50.0 },

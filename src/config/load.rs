@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// `[load]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
     pub profile: Profile,
     pub weights: Weights,
@@ -14,7 +14,6 @@ pub struct Load {
     pub limits: LoadLimits,
     pub audio: Audio,
     pub video: Video,
-    pub backlog: Backlog,
     pub reserve: Reserve,
     pub joins: Joins,
     pub choose: Choose,
@@ -32,7 +31,7 @@ pub enum Profile {
 }
 
 /// `[load.weights]`: what things cost, mc each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
     pub meeting: f64,
     pub user: f64,
@@ -46,7 +45,7 @@ pub struct Weights {
 }
 
 /// `[load.net]`: Mbit/s per outgoing stream.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NetWeights {
     pub cam: f64,
     pub voice: f64,
@@ -54,7 +53,7 @@ pub struct NetWeights {
 }
 
 /// `[load.limits]`: shares of a server that may be used, and when a room is big.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadLimits {
     pub cpu: f64,
     pub net: f64,
@@ -63,13 +62,13 @@ pub struct LoadLimits {
 }
 
 /// `[load.audio]`: transparent listen-only, keys `tlo`, `tlo_floor`, `tlo_share`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Audio {
     pub tlo: Tlo,
     /// Fewest voices counted as active.
-    pub floor: f64,
+    pub tlo_floor: f64,
     /// Share of the voices counted as active.
-    pub share: f64,
+    pub tlo_share: f64,
 }
 
 /// Whether servers park muted channels.
@@ -82,28 +81,23 @@ pub enum Tlo {
 }
 
 /// `[load.video]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Video {
     /// Webcams a viewer sees at once; 0 = all.
     pub page: u32,
 }
 
-/// `[load.backlog]`: recordings being processed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Backlog {
-    /// mc for each recorded meeting that has ended and is not yet announced.
-    pub per_recording: f64,
-    /// Hours after which it is no longer counted.
-    pub max_hours: f64,
-}
-
 /// `[load.reserve]`: people still to come (load-model.md section 7).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reserve {
     /// Expected people of a room nobody knows.
     pub prior: f64,
+    /// How many sessions the prior is worth against other evidence.
+    pub prior_strength: f64,
+    /// How many sessions the caller's size hint is worth.
+    pub hint_strength: f64,
+    /// Spread of the size of a room nobody knows, as a share of its mean.
     pub cv_unknown: f64,
-    pub cv_known: f64,
     /// Time constant of arrivals after the bell.
     pub tau: Duration,
     /// η: how much one arrival counts as evidence.
@@ -120,20 +114,34 @@ pub struct Reserve {
     pub ghost: f64,
     /// mc of one expected person of a big room.
     pub ghost_big: f64,
+    /// Mbit/s of one expected person.
+    pub ghost_net: f64,
     /// Lessons begin at multiples of this time of day.
     pub grid: Duration,
 }
 
 /// `[load.joins]`: joins per second a server is trusted with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Joins {
     pub per_core: f64,
     pub max: f64,
 }
 
 /// `[load.choose]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choose {
     /// Servers whose score is within this share of the best are equal; one is drawn.
     pub tie: f64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        super::defaults::load()
+    }
+}
+
+impl Default for Reserve {
+    fn default() -> Self {
+        Load::default().reserve
+    }
 }

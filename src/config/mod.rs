@@ -48,6 +48,11 @@ impl Sources {
     }
 }
 
+/// The process's environment. Variables that are not text cannot be ours.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 impl Config {
     /// The defaults: what `usher serve` does without a configuration file.
     pub fn builtin() -> Config {
@@ -87,6 +92,13 @@ impl Config {
             ("listen.http", self.listen.http != new.listen.http),
             ("admin.listen", self.admin.listen != new.admin.listen),
             ("store.url", self.store.url != new.store.url),
+            ("api.connect_timeout", self.api.connect_timeout != new.api.connect_timeout),
+            ("api.max_answer", self.api.max_answer != new.api.max_answer),
+            (
+                "limits.requests_per_connection",
+                self.limits.requests_per_connection != new.limits.requests_per_connection,
+            ),
+            ("log.format", self.log.format != new.log.format),
             ("process.threads", self.process.threads != new.process.threads),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

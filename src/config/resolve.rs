@@ -10,13 +10,14 @@ use super::sections::{GetMeetings, IsRunning, LogFormat, WhenFull};
 use super::{Config, Sources, defaults, value};
 
 /// Sections and keys promised by the documentation for later versions.
-const NOT_BUILT: [&str; 9] = [
+const NOT_BUILT: [&str; 10] = [
     "listen.https",
     "listen.proxy_protocol",
     "tls",
     "l4",
     "recordings",
     "load.history",
+    "load.backlog",
     "load.expression",
     "load.limits.mem",
     "load.joins.queue_max",
@@ -145,18 +146,17 @@ impl Keys<'_> {
         self.read("load.limits.big_room", &mut load.limits.big_room, value::whole);
         let words = [("by-version", Tlo::ByVersion), ("on", Tlo::On), ("off", Tlo::Off)];
         self.read("load.audio.tlo", &mut load.audio.tlo, |found| value::word(found, &words));
-        self.read("load.audio.tlo_floor", &mut load.audio.floor, value::number);
-        self.read("load.audio.tlo_share", &mut load.audio.share, value::number);
+        self.read("load.audio.tlo_floor", &mut load.audio.tlo_floor, value::number);
+        self.read("load.audio.tlo_share", &mut load.audio.tlo_share, value::number);
         self.read("load.video.page", &mut load.video.page, value::whole);
-        self.read("load.backlog.per_recording", &mut load.backlog.per_recording, value::number);
-        self.read("load.backlog.max_hours", &mut load.backlog.max_hours, value::number);
     }
 
     fn reserve(&mut self, config: &mut Config) {
         let reserve = &mut config.load.reserve;
         self.read("load.reserve.prior", &mut reserve.prior, value::number);
         self.read("load.reserve.cv_unknown", &mut reserve.cv_unknown, value::number);
-        self.read("load.reserve.cv_known", &mut reserve.cv_known, value::number);
+        self.read("load.reserve.prior_strength", &mut reserve.prior_strength, value::number);
+        self.read("load.reserve.hint_strength", &mut reserve.hint_strength, value::number);
         self.read("load.reserve.tau", &mut reserve.tau, value::duration);
         self.read("load.reserve.temper", &mut reserve.temper, value::number);
         self.read("load.reserve.bell_lead", &mut reserve.bell_lead, value::duration);
@@ -165,6 +165,7 @@ impl Keys<'_> {
         self.read("load.reserve.admit", &mut reserve.admit, value::number);
         self.read("load.reserve.ghost", &mut reserve.ghost, value::number);
         self.read("load.reserve.ghost_big", &mut reserve.ghost_big, value::number);
+        self.read("load.reserve.ghost_net", &mut reserve.ghost_net, value::number);
         self.read("load.reserve.grid", &mut reserve.grid, value::duration);
         self.read("load.joins.per_core", &mut config.load.joins.per_core, value::number);
         self.read("load.joins.max", &mut config.load.joins.max, value::number);

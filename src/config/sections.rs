@@ -99,9 +99,10 @@ pub enum IsRunning {
 }
 
 /// What a `create` gets when every server is predicted to be over its limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The least loaded server.
+    /// The least loaded server; the placement's explanation says that it was full.
+    #[default]
     Accept,
     /// An error.
     Refuse,

@@ -8,11 +8,11 @@ use std::borrow::Cow;
 
 use super::state::{ServerEntry, State};
 use super::sums::Sums;
-use super::{Candidate, Excluded, Refusal, WhenFull, Why, Wish};
+use super::{Candidate, Excluded, Refusal, Why, Wish};
 use crate::bbb::Tag;
+use crate::config::{Profile, WhenFull};
 use crate::ids::ServerId;
 use crate::pool::Health;
-use crate::pool::load::Profile;
 use crate::store::{ServerRecord, ServerState};
 
 /// Below this a server is free enough for a preference (region, big rooms apart) to bind.

@@ -112,9 +112,7 @@ impl Ledger {
                 lost.push(key);
                 continue;
             }
-            let mut entry = MeetingEntry::placed(&placement, placement.claimed_at);
-            entry.is_restored = true;
-            state.insert(key, entry, now);
+            state.insert(key, MeetingEntry::placed(&placement, placement.claimed_at), now);
         }
         lost
     }

@@ -81,7 +81,8 @@ impl Placer {
         let key = &order.wish.key;
         let limit = order.deadline.saturating_duration_since(Instant::now());
         let turn = tokio::time::timeout(limit, self.gate.enter(key)).await;
-        let turn = turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
+        let turn =
+            turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
         loop {
             let Some(view) = self.ledger.find(key) else { return self.place(order).await };
             match self.fate(&view, order).await? {
@@ -278,13 +279,15 @@ impl Placer {
             let next = if out_of_time { None } else { self.next_server(key, &wish) };
             let Some((choice, next, before)) = next else {
                 self.give_up(key, &server, leftover, displaced).await;
-                return Err(ApiError::server("internalError", "No server could create the meeting. Try again in a moment."));
+                return Err(ApiError::server(
+                    "internalError",
+                    "No server could create the meeting. Try again in a moment.",
+                ));
             };
             let from = std::mem::replace(&mut server, next);
             reserved.server = choice.server;
             let has_leftover = leftover.is_some();
-            let moved =
-                self.store.move_placement(key, from.id, choice.server, choice.why.to_json(), leftover.clone());
+            let moved = self.store.move_placement(key, from.id, choice.server, choice.why.to_json(), leftover.clone());
             match self.timed_store("move", moved).await {
                 Ok(true) if has_leftover => self.reload_evictions().await,
                 Ok(true) => {}

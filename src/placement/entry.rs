@@ -91,8 +91,6 @@ pub(super) struct MeetingEntry {
     pub creating_since: Millis,
     /// When `end` was sent, or the server first said that the meeting is over.
     pub ending: Option<Millis>,
-    /// Read back after a start: nobody knows when its first person came.
-    pub is_restored: bool,
     pub size_hint: Option<u32>,
     pub max_participants: Option<u32>,
     pub recorded: bool,
@@ -130,7 +128,6 @@ impl MeetingEntry {
             creating: 1,
             creating_since: now,
             ending: None,
-            is_restored: false,
             size_hint: wish.size_hint.filter(|hint| *hint > 0).map(|hint| hint.min(MOST_PEOPLE)),
             max_participants: wish.max_participants.filter(|max| *max > 0),
             recorded: wish.recorded,
@@ -181,7 +178,6 @@ impl MeetingEntry {
         self.claimed_at = now;
         self.confirmed_at = None;
         self.ending = None;
-        self.is_restored = false;
         self.figures = Figures::default();
         self.running = false;
         self.polled_at = None;
@@ -218,7 +214,8 @@ impl MeetingEntry {
 
     /// Takes in the counters of a poll. Growth replaces as many pending joins as were made before the poll was sent:
     /// a later one cannot be in it.
-    pub fn note_figures(&mut self, figures: Figures, sent_at: Millis) {
+    pub fn note_figures(&mut self, meeting: &bbb::Meeting, sent_at: Millis) {
+        let figures = Figures::of(meeting);
         let growth = figures.media.people.saturating_sub(self.figures.media.people);
         for _ in 0..growth {
             if self.pending.front().is_none_or(|join| *join > sent_at) {
@@ -226,18 +223,24 @@ impl MeetingEntry {
             }
             self.pending.pop_front();
         }
-        let came = if self.is_restored { self.claimed_at } else { sent_at };
         if figures.media.people > 0 && self.first_join.is_none() {
-            self.first_join = Some(came);
+            let told = Some(Millis(meeting.start_time)).filter(|start| start.0 > 0);
+            self.first_join = Some(told.unwrap_or(sent_at).min(sent_at).max(self.born()));
         }
+        self.max_participants = self.max_participants.or(Some(meeting.max_users).filter(|max| *max > 0));
         self.legacy_joins = self.pending.iter().filter(|join| **join > sent_at).count() as u32;
         self.figures = figures;
         self.polled_at = Some(sent_at);
     }
 
+    /// When the reserve's clock started: a meeting taken over from elsewhere may be older than its claim.
+    fn born(&self) -> Millis {
+        if self.create_time > 0 { self.claimed_at.min(Millis(self.create_time)) } else { self.claimed_at }
+    }
+
     fn room(&self) -> Room {
         Room {
-            created: self.claimed_at,
+            created: self.born(),
             first_join: self.first_join,
             people: self.people(),
             size_hint: self.size_hint,

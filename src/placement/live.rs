@@ -5,13 +5,12 @@
 use super::entry::{BreakoutEntry, MeetingEntry};
 use super::state::State;
 use super::sums::count;
-use super::{
-    BreakoutView, JoinRefusal, JoinTicket, Ledger, MeetingFragment, MeetingView, TenantLimits, TenantMeetings, Usage,
-};
+use super::{BreakoutView, JoinRefusal, JoinTicket, Ledger, MeetingFragment, MeetingView, TenantMeetings, Usage};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, ServerId, TenantId};
 use crate::pool::Health;
 use crate::store::{Phase, ServerState};
+use crate::tenant::TenantLimits;
 
 /// Meetings refreshed under one lock by `tick`, so that a full pool does not hold up a join.
 const TICK_BATCH: usize = 256;

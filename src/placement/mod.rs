@@ -8,8 +8,8 @@
 //! Every moment is handed in by the caller, so that whole afternoons can be tested in a millisecond.
 
 mod candidates;
-mod create;
 mod choose;
+mod create;
 mod entry;
 mod follow;
 mod gate;
@@ -46,15 +46,14 @@ pub use view::*;
 pub use watch::{WatchSettings, watch_servers};
 pub use wish::*;
 
-pub use crate::pool::load::LoadSettings;
-
+use crate::config::Load;
 use crate::pool::load::quantile_z;
 use state::State;
 
 /// Settings of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LedgerSettings {
-    pub load: LoadSettings,
+    pub load: Load,
     /// A confirmed meeting is ended by a poll sent at least this long after its confirmation, not by an earlier one.
     pub ended_grace: Duration,
     /// A claim nobody works on any more is given up by a poll sent this long after it: twice the request timeout and
@@ -66,14 +65,14 @@ impl Default for LedgerSettings {
     fn default() -> Self {
         let ended_grace = Duration::from_secs(10);
         let request_timeout = Duration::from_secs(20);
-        Self { load: LoadSettings::default(), ended_grace, claim_timeout: request_timeout * 2 + ended_grace }
+        Self { load: Load::default(), ended_grace, claim_timeout: request_timeout * 2 + ended_grace }
     }
 }
 
 /// Settings with what follows from them.
 #[derive(Clone, Copy, Debug)]
 struct Tuned {
-    load: LoadSettings,
+    load: Load,
     ended_grace: Duration,
     claim_timeout: Duration,
     z_choose: f64,

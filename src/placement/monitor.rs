@@ -104,7 +104,9 @@ impl Monitor {
         let reason = transition.reason.as_str();
         match transition.to {
             Health::Down => log::error!(server = name, from = from, to = to, reason = reason; "server is down"),
-            Health::Suspect => warn!(server = name, from = from, to = to, reason = reason; "server is suspect, no new meetings there"),
+            Health::Suspect => {
+                warn!(server = name, from = from, to = to, reason = reason; "server is suspect, no new meetings there")
+            }
             Health::Up | Health::Unknown => info!(server = name, from = from, to = to; "server health changed"),
         }
     }

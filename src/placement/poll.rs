@@ -24,14 +24,16 @@ struct Moment {
 }
 
 impl Ledger {
-    /// Takes in one server's complete list of meetings, breakout rooms included.
+    /// Takes in one server's list of meetings, breakout rooms included. From a list with unreadable entries nothing is
+    /// concluded about the meetings that are not in it.
     pub fn note_poll(
         &self,
         server: ServerId,
         sent_at: Millis,
         received_at: Millis,
-        meetings: Vec<bbb::Meeting>,
+        list: impl Into<bbb::MeetingList>,
     ) -> PollOutcome {
+        let list = list.into();
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let mut outcome = PollOutcome::default();
@@ -46,14 +48,16 @@ impl Ledger {
         entry.poll_sent = Some(sent_at);
         entry.poll_received = Some(received_at);
         let moment = Moment { sent: sent_at, received: received_at };
-        let (mine, rest) = state.sort_out(server, meetings);
+        let (mine, rest) = state.sort_out(server, list.meetings);
         let listed: HashSet<MeetingKey> = mine.keys().cloned().collect();
         for (key, meeting) in mine {
             state.take_in(&key, meeting, moment, &mut outcome);
         }
         outcome.unknown = state.take_in_breakouts(server, rest, &listed, moment);
         state.weigh_unknown(server, &outcome.unknown);
-        state.end_missing(server, &listed, moment, &mut outcome);
+        if list.unreadable == 0 {
+            state.end_missing(server, &listed, moment, &mut outcome);
+        }
         outcome
     }
 }
@@ -112,7 +116,7 @@ impl State {
             }
             entry.note_end_seen(&meeting, &tuned, moment);
             entry.running = meeting.running;
-            entry.note_figures(Figures::of(&meeting), moment.sent);
+            entry.note_figures(&meeting, moment.sent);
             entry.xml = meeting.xml;
         });
     }

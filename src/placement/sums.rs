@@ -5,7 +5,8 @@
 
 use std::ops::{AddAssign, SubAssign};
 
-use crate::pool::load::{Capacity, Cost, LoadSettings};
+use crate::config::Load;
+use crate::pool::load::{Capacity, Cost};
 
 macro_rules! sums {
     ($($(#[$meta:meta])* $field:ident),+ $(,)?) => {
@@ -104,7 +105,7 @@ impl Sums {
         (self.people + self.pending) as f64 + self.expected_people()
     }
 
-    pub fn utilisation(&self, capacity: &Capacity, settings: &LoadSettings) -> f64 {
+    pub fn utilisation(&self, capacity: &Capacity, settings: &Load) -> f64 {
         capacity.utilisation(self.expected_cost(), settings)
     }
 }

@@ -11,7 +11,7 @@ use log::{info, warn};
 
 use super::Placer;
 use super::unwritten::Unwritten;
-use crate::bbb::Meeting;
+use crate::bbb::{Meeting, MeetingList};
 use crate::clock::Millis;
 use crate::ids::{InternalId, MeetingKey};
 use crate::store::{Claim, Eviction, Phase, Placement, ServerRecord, ServerState};
@@ -43,16 +43,15 @@ impl Tombstones {
 
 /// True if `meeting`, listed by the eviction's server, is what is to be ended there.
 fn is_copy(eviction: &Eviction, meeting: &Meeting) -> bool {
-    meeting.meeting_id == eviction.bbb_id
-        && eviction.internal_id.as_ref().is_none_or(|id| *id == meeting.internal_id)
+    meeting.meeting_id == eviction.bbb_id && eviction.internal_id.as_ref().is_none_or(|id| *id == meeting.internal_id)
 }
 
 impl Placer {
-    /// Takes in a complete getMeetings answer of `server` to a poll sent at `sent`.
-    pub async fn sweep(&self, server: &Arc<ServerRecord>, sent: Millis, meetings: Vec<Meeting>) {
+    /// Takes in a getMeetings answer of `server` to a poll sent at `sent`.
+    pub async fn sweep(&self, server: &Arc<ServerRecord>, sent: Millis, list: MeetingList) {
         let now = self.clock.now();
-        let listed_none = meetings.iter().all(|meeting| meeting.is_breakout);
-        let outcome = self.ledger.note_poll(server.id, sent, now, meetings);
+        let listed_none = list.unreadable == 0 && list.meetings.iter().all(|meeting| meeting.is_breakout);
+        let outcome = self.ledger.note_poll(server.id, sent, now, list);
         if outcome.is_stale {
             return;
         }

@@ -32,8 +32,7 @@ pub struct WatchSettings {
 pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>) {
     let mut tasks = Tasks::default();
     loop {
-        let servers: Vec<ServerId> =
-            placer.ledger.servers().iter().map(|view| view.record.id).collect();
+        let servers: Vec<ServerId> = placer.ledger.servers().iter().map(|view| view.record.id).collect();
         tasks.0.retain(|id, task| {
             let stays = servers.contains(id) && !task.is_finished();
             if !stays {
@@ -114,7 +113,7 @@ async fn poll(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings)
                 debug!(server = server.name.as_str(), meetings = list.unreadable; "meetings with ill-formed XML");
             }
             report(placer, server, Source::Poll, Ok(()));
-            placer.sweep(server, sent, list.meetings).await;
+            placer.sweep(server, sent, list).await;
             true
         }
         Err(error) => {

@@ -7,25 +7,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::bbb::TagWish;
+use crate::config::WhenFull;
 use crate::ids::{BbbMeetingId, MeetingKey, ServerId};
-
-/// What happens when every candidate would be overfull.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WhenFull {
-    /// The meeting is placed all the same; the placement says so.
-    #[default]
-    Accept,
-    /// The caller gets an error.
-    Refuse,
-}
-
-/// Limits of a tenant; `None` is unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TenantLimits {
-    pub max_meetings: Option<u32>,
-    pub max_people: Option<u32>,
-}
+use crate::tenant::TenantLimits;
 
 /// A meeting that looks for a server.
 #[derive(Clone, Debug)]

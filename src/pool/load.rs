@@ -1,16 +1,11 @@
 //! What meetings cost a BBB server, as pure functions: media in, thousandths of a core and Mbit/s out.
 //!
-//! `cost` is the formula for people who are there, `reserve` the forecast of those still to come, `settings` the
-//! constants. Nothing here knows a server by name or holds state; `placement` adds the results up.
+//! `cost` is the formula for people who are there, `reserve` the forecast of those still to come; the constants are
+//! `config::Load`. Nothing here knows a server by name or holds state; `placement` adds the results up.
 //! The units everywhere: **mc**, a thousandth of a reference core, and Mbit/s sent out (load-model.md section 4).
 
 mod cost;
 mod reserve;
-mod settings;
 
 pub use cost::{Audio, Capacity, Cost, Media};
 pub use reserve::{Forecast, Room, quantile_z};
-pub use settings::{
-    AudioRule, AudioSettings, ChooseSettings, JoinSettings, LimitSettings, LoadSettings, NetWeights, Profile,
-    ReserveSettings, VideoSettings, Weights,
-};

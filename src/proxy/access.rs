@@ -28,13 +28,7 @@ pub fn record(
     took: Duration,
     log_access: bool,
 ) {
-    let class = match answer.status / 100 {
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
-    };
-    metrics.http_requests.with_label_values(&["http", route.label(), class]).inc();
+    metrics.http_requests.with_label_values(&["http", route.label(), class(answer.status)]).inc();
     metrics.http_duration.with_label_values(&[route.label()]).observe(took.as_secs_f64());
     metrics.http_bytes.with_label_values(&["in"]).inc_by(facts.body_read);
     metrics.http_bytes.with_label_values(&["out"]).inc_by(answer.body.len() as u64);
@@ -54,6 +48,20 @@ pub fn record(
             method = request.method.as_str(), route = route.label(), tenant = tenant, call = facts.call.unwrap_or("-"),
             status = answer.status, result = answer.result, server = server, bytes = answer.body.len(),
             duration_ms = millis(took), upstream_ms = millis(answer.upstream.unwrap_or_default()); "request");
+    }
+}
+
+/// What never became a request: unreadable, or one connection too many. No line each, a flood must not fill the log.
+pub fn record_refused(metrics: &Metrics, answer: &Answer) {
+    metrics.http_requests.with_label_values(&["http", "none", class(answer.status)]).inc();
+}
+
+fn class(status: u16) -> &'static str {
+    match status / 100 {
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
     }
 }
 

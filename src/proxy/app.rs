@@ -19,10 +19,11 @@ use pingora::server::ShutdownWatch;
 use super::access::{self, Facts};
 use super::answer::{Answer, TEXT};
 use super::body::Inbound;
-use super::request::Request;
+use super::request::{self, Request};
 use super::route::Route;
 use super::{Shared, api, pages};
 use crate::bbb::Method;
+use crate::config::Limits;
 
 /// How much of a refused body is read before the connection is closed.
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
@@ -41,7 +42,27 @@ impl PublicApp {
         Self { shared, options }
     }
 
-    async fn answer(&self, request: &Request, route: Route<'_>, inbound: &mut Inbound<'_>, facts: &mut Facts) -> Answer {
+    /// How long the next head may take. On a new connection it must come at once, on a used one the idle time is added.
+    fn patience(&self, session: &ServerSession, limits: &Limits) -> Duration {
+        let is_new = session.get_keepalive_reuses_remaining() == self.options.keepalive_request_limit;
+        if is_new { limits.header_timeout } else { limits.keepalive + limits.header_timeout }
+    }
+
+    /// Answers what cannot become a request, and closes.
+    async fn refuse(&self, session: &mut ServerSession, answer: Answer) -> Option<ReusedHttpStream> {
+        write(session, &answer, &request::new_request_id(), false, true).await;
+        access::record_refused(&self.shared.metrics, &answer);
+        session.shutdown().await;
+        None
+    }
+
+    async fn answer(
+        &self,
+        request: &Request,
+        route: Route<'_>,
+        inbound: &mut Inbound<'_>,
+        facts: &mut Facts,
+    ) -> Answer {
         match route {
             Route::Api { tenant, segment } => api::answer(&self.shared, request, tenant, segment, inbound, facts).await,
             Route::Livez => Answer::new(200, TEXT, "alive\n"),
@@ -69,33 +90,33 @@ impl HttpServerApp for PublicApp {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let config = self.shared.config.load_full();
-        let Some(_connection) = self.shared.process.begin_connection(config.limits.connections) else {
-            let _ = session.read_request().await;
-            write(&mut session, &Answer::overloaded(), "-", false, true).await;
-            return None;
-        };
-        self.shared.metrics.connections.set(self.shared.process.connections() as i64);
+        let patience = self.patience(&session, &config.limits);
+        session.set_pipelining_enabled(true);
         session.set_read_timeout(Some(config.limits.header_timeout));
         session.set_write_timeout(Some(config.limits.body_timeout));
-        let patience = config.limits.keepalive + config.limits.header_timeout;
-        match tokio::time::timeout(patience, session.read_request()).await {
+        let connection = self.shared.process.begin_connection(config.limits.connections);
+        // A connection too many must not wait for long, and an answer before the head would break the protocol.
+        let patience = if connection.is_some() { patience } else { config.limits.header_timeout };
+        let read = tokio::time::timeout(patience, session.read_request()).await;
+        match read {
+            Ok(Ok(true)) if connection.is_none() => return self.refuse(&mut session, Answer::overloaded()).await,
             Ok(Ok(true)) => {}
             Ok(Ok(false)) | Err(_) => return None,
             Ok(Err(error)) => {
                 debug!(kind = error.etype().as_str(); "unreadable request");
-                write(&mut session, &Answer::new(400, TEXT, "Bad request.\n"), "-", false, true).await;
-                return None;
+                return self.refuse(&mut session, Answer::new(400, TEXT, "Bad request.\n")).await;
             }
         }
         let _request = self.shared.process.begin_request();
         let started = Instant::now();
         let peer = session.client_addr().and_then(|address| address.as_inet().copied());
         let Some(request) = Request::read(session.req_header(), peer, &config.listen.trusted_proxies) else {
-            write(&mut session, &Answer::new(400, TEXT, "Bad request.\n"), "-", false, true).await;
-            return None;
+            return self.refuse(&mut session, Answer::new(400, TEXT, "Bad request.\n")).await;
         };
-        let closing = *shutdown.borrow() || self.shared.process.is_draining();
-        session.set_keepalive((!closing).then_some(config.limits.keepalive.as_secs().max(1)));
+        // Pingora has looked at the version and at `Connection`; what the client wants closed stays so.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(config.limits.keepalive.as_secs().max(1)));
+        }
 
         let route = Route::of(&request.path);
         let mut facts = Facts::default();
@@ -104,7 +125,8 @@ impl HttpServerApp for PublicApp {
         facts.body_read = inbound.read;
 
         // A body that was not read to its end cannot be followed by another request.
-        let reusable = !closing && session.is_body_done();
+        let stopping = *shutdown.borrow() || self.shared.process.is_draining();
+        let reusable = !stopping && session.is_body_done() && session.get_keepalive().is_some();
         let written = write(&mut session, &answer, &request.id, request.method == Method::Head, !reusable).await;
         access::record(&self.shared.metrics, &request, route, &answer, &facts, started.elapsed(), config.log.access);
         if !written {

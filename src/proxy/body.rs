@@ -39,12 +39,7 @@ pub struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    pub fn new(
-        session: &'a mut ServerSession,
-        request: &Request,
-        memory: &'a Arc<Semaphore>,
-        limit: Duration,
-    ) -> Self {
+    pub fn new(session: &'a mut ServerSession, request: &Request, memory: &'a Arc<Semaphore>, limit: Duration) -> Self {
         Self {
             session,
             memory,

@@ -17,23 +17,4 @@ pub use answer::Answer;
 pub use app::PublicApp;
 pub use route::Route;
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
-
-use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::placement::Placer;
-
-/// What every request may use.
-pub struct Shared {
-    pub config: ArcSwap<Config>,
-    pub placer: Arc<Placer>,
-    pub metrics: Arc<Metrics>,
-    /// KiB of request bodies that may be held in memory at once.
-    pub body_memory: Arc<Semaphore>,
-    /// Creates that may be at work at once.
-    pub creates: Arc<Semaphore>,
-    pub process: Arc<crate::process::Process>,
-}
+use crate::process::Shared;

@@ -40,8 +40,9 @@ impl Request {
         let peer = peer.map(|address| address.ip().to_canonical());
         let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
         let behind_proxy = peer.is_some_and(is_trusted);
-        let forwarded = behind_proxy.then(|| forwarded_client(header("x-forwarded-for"), is_trusted)).flatten();
-        let host = match behind_proxy.then(|| header("x-forwarded-host")).filter(|host| !host.is_empty()) {
+        let forwarded = behind_proxy.then(|| forwarded_client(&lines(head, "x-forwarded-for"), is_trusted)).flatten();
+        let given_host = header("x-forwarded-host").split(',').next().unwrap_or_default().trim();
+        let host = match behind_proxy.then_some(given_host).filter(|host| !host.is_empty()) {
             Some(host) => host,
             None => head.uri.authority().map_or_else(|| header("host"), |authority| authority.as_str()),
         };
@@ -90,11 +91,18 @@ fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// All lines of a header as one list: some proxies add a line of their own instead of extending the client's.
+fn lines(head: &RequestHeader, name: &str) -> String {
+    let values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.collect::<Vec<&str>>().join(",")
+}
+
 /// The last address in X-Forwarded-For that is not one of our own proxies: what stands before it is the client's word.
 fn forwarded_client(header: &str, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
     let mut client = None;
     for part in header.rsplit(',') {
-        let address: IpAddr = part.trim().parse::<IpAddr>().ok()?.to_canonical();
+        let Ok(address) = part.trim().parse::<IpAddr>() else { break };
+        let address = address.to_canonical();
         client = Some(address);
         if !is_trusted(address) {
             break;
@@ -116,7 +124,8 @@ fn is_request_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-fn new_request_id() -> String {
+/// Sixteen hex digits.
+pub fn new_request_id() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
@@ -151,6 +160,17 @@ mod tests {
         let proxied = request("/", &headers, "10.0.0.1:5");
         assert_eq!(proxied.client.unwrap().to_string(), "5.5.5.5", "the nearest address that is not ours");
         assert_eq!(proxied.id, "abc-1");
+    }
+
+    #[test]
+    fn a_proxy_that_adds_its_own_line_is_read_to_the_end() {
+        let two_lines = [("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "5.5.5.5")];
+        assert_eq!(request("/", &two_lines, "10.0.0.1:5").client.unwrap().to_string(), "5.5.5.5");
+        let broken = [("x-forwarded-for", "unknown, 5.5.5.5")];
+        assert_eq!(request("/", &broken, "10.0.0.1:5").client.unwrap().to_string(), "5.5.5.5");
+        let hosts = [("x-forwarded-host", "Moodle.example.org, proxy.internal"), ("host", "h")];
+        assert_eq!(request("/", &hosts, "10.0.0.1:5").host, "moodle.example.org");
+        assert_eq!(request("/", &hosts, "1.2.3.4:5").host, "h");
     }
 
     #[test]

@@ -6,7 +6,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
     /// A BBB API call: the tenant named by the path, and what follows `/bigbluebutton/api/` (empty for the index).
-    Api { tenant: Option<&'a str>, segment: &'a str },
+    Api {
+        tenant: Option<&'a str>,
+        segment: &'a str,
+    },
     Livez,
     Readyz,
     /// `/`: the page that join errors lead to.

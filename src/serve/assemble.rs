@@ -12,8 +12,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::placement::{Ledger, LedgerSettings, Monitor, Placer, PlacerSettings};
 use crate::pool::HealthSettings;
-use crate::process::Process;
-use crate::proxy::Shared;
+use crate::process::{Process, Shared};
 use crate::store;
 
 /// KiB that `bytes` take in the body memory.
@@ -23,7 +22,7 @@ pub fn kib(bytes: u64) -> usize {
 
 pub fn ledger_settings(config: &Config) -> LedgerSettings {
     LedgerSettings {
-        load: Default::default(),
+        load: config.load,
         ended_grace: config.health.ended_grace,
         claim_timeout: config.api.request_timeout * 2 + config.health.ended_grace,
     }
@@ -50,17 +49,9 @@ pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
     let client_settings =
         ClientSettings { connect_timeout: config.api.connect_timeout, max_answer: config.api.max_answer };
     let client = BbbClient::new(&client_settings).map_err(ServeError::Start)?;
-    let monitor =
-        Arc::new(Monitor::new(health_settings(&config), ledger.clone(), metrics.clone(), clock.clone()));
-    let placer = Arc::new(Placer::new(
-        clock,
-        ledger,
-        store,
-        client,
-        monitor,
-        metrics.clone(),
-        placer_settings(&config),
-    ));
+    let monitor = Arc::new(Monitor::new(health_settings(&config), ledger.clone(), metrics.clone(), clock.clone()));
+    let placer =
+        Arc::new(Placer::new(clock, ledger, store, client, monitor, metrics.clone(), placer_settings(&config)));
     placer.load().await?;
     let process = Arc::new(Process::default());
     process.set_loaded();

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::reload;
 use crate::config::Config;
 use crate::placement::{FOLLOW_EVERY, WatchSettings, watch_servers};
-use crate::proxy::Shared;
+use crate::process::Shared;
 
 /// How often the ledger lets time pass for expected people.
 const TICK_EVERY: Duration = Duration::from_secs(1);

@@ -21,15 +21,16 @@ pub use stop::Stop;
 
 use crate::admin::AdminApp;
 use crate::config::Config;
-use crate::proxy::{PublicApp, Shared};
+use crate::process::Shared;
+use crate::proxy::PublicApp;
 use background::Background;
 
 /// Why Usher did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("cannot listen on {address} ({key}): {error}")]
+    #[error("cannot listen on {address}: {error}; stop what uses it, or change {key}")]
     Listen { key: &'static str, address: SocketAddr, error: std::io::Error },
-    #[error("cannot open the store: {0}")]
+    #[error("cannot open the store: {0}; `usher check --online` tests it alone")]
     Store(#[from] crate::store::StoreError),
     #[error("cannot start: {0}")]
     Start(String),
@@ -61,10 +62,12 @@ impl Server {
     /// Serves until `stop` says otherwise, then returns.
     pub fn run(self, stop: Stop) {
         let config = self.shared.config.load_full();
-        let mut conf = ServerConf::default();
-        conf.threads = config.process.threads;
-        conf.grace_period_seconds = Some(0);
-        conf.graceful_shutdown_timeout_seconds = Some(1);
+        let conf = ServerConf {
+            threads: worker_threads(config.process.threads),
+            grace_period_seconds: Some(0),
+            graceful_shutdown_timeout_seconds: Some(1),
+            ..ServerConf::default()
+        };
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
 
@@ -82,7 +85,7 @@ impl Server {
         let background = Background::new(self.shared.clone(), self.config_path);
         server.add_service(background_service("background", background));
 
-        let signal = stop.watch(self.shared.clone(), config.process.grace_stop);
+        let signal = stop.watch(self.shared.clone());
         server.run(RunArgs { shutdown_signal: Box::new(signal) });
         log::info!("stopped");
         crate::log::flush();
@@ -91,9 +94,22 @@ impl Server {
 
 /// `usher serve`: prepares, runs, and returns after SIGTERM or SIGINT.
 pub fn run(config: Config, config_path: Option<PathBuf>) -> Result<(), ServeError> {
+    run_until(Stop::on_signals(), config, config_path)
+}
+
+/// The same with another way to stop. Must not be called inside a runtime.
+pub fn run_until(stop: Stop, config: Config, config_path: Option<PathBuf>) -> Result<(), ServeError> {
     crate::log::start(config.log.format, config.log.level);
-    Server::prepare(config, config_path)?.run(Stop::on_signals());
+    Server::prepare(config, config_path)?.run(stop);
     Ok(())
+}
+
+/// Pingora panics at 0, which is our word for one per core.
+fn worker_threads(wished: usize) -> usize {
+    match wished {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        wished => wished,
+    }
 }
 
 fn try_to_listen(key: &'static str, address: SocketAddr) -> Result<(), ServeError> {

@@ -9,12 +9,12 @@ use log::{error, info, warn};
 use tokio::sync::Semaphore;
 
 use super::assemble::{health_settings, kib, ledger_settings, placer_settings};
-use crate::config::Config;
-use crate::proxy::Shared;
+use crate::config::{Config, environment};
+use crate::process::Shared;
 
 /// The new configuration, `None` if the old one stays.
 pub fn reload(shared: &Shared, path: Option<&Path>) -> Option<Arc<Config>> {
-    let config = match Config::load(path, std::env::vars()) {
+    let config = match Config::load(path, environment()) {
         Ok(config) => Arc::new(config),
         Err(problems) => {
             for problem in &problems.0 {

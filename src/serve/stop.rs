@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::proxy::Shared;
+use crate::process::Shared;
 
 /// What ends the process.
 pub struct Stop {
@@ -33,15 +33,14 @@ impl Stop {
         (Self { signals: false, asked: asked.clone() }, asked)
     }
 
-    pub(super) fn watch(self, shared: Arc<Shared>, grace: Duration) -> Watch {
-        Watch { stop: self, shared, grace }
+    pub(super) fn watch(self, shared: Arc<Shared>) -> Watch {
+        Watch { stop: self, shared }
     }
 }
 
 pub(super) struct Watch {
     stop: Stop,
     shared: Arc<Shared>,
-    grace: Duration,
 }
 
 impl Watch {
@@ -67,7 +66,8 @@ impl ShutdownSignalWatch for Watch {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         let process = &self.shared.process;
         process.start_draining();
-        info!(open = process.in_flight(), limit_ms = self.grace.as_millis() as u64; "stopping");
+        let grace = self.shared.config.load().process.grace_stop;
+        info!(open = process.in_flight(), limit_ms = grace.as_millis() as u64; "stopping");
         let finished = async {
             while process.in_flight() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -76,7 +76,7 @@ impl ShutdownSignalWatch for Watch {
         tokio::select! {
             () = finished => {}
             () = self.wait() => {} // asked twice: now
-            () = tokio::time::sleep_until(Instant::now() + self.grace) => {}
+            () = tokio::time::sleep_until(Instant::now() + grace) => {}
         }
         ShutdownSignal::FastShutdown
     }

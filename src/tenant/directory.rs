@@ -7,8 +7,14 @@ use std::sync::Arc;
 
 use crate::clock::Millis;
 use crate::ids::{Secret, TenantId};
-use crate::placement::TenantLimits;
 use crate::store::TenantRecord;
+
+/// Limits of a tenant; `None` is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantLimits {
+    pub max_meetings: Option<u32>,
+    pub max_people: Option<u32>,
+}
 
 /// One tenant as requests see it.
 #[derive(Debug)]

@@ -7,6 +7,6 @@ mod directory;
 mod rules;
 mod scope;
 
-pub use directory::{Tenant, Tenants};
+pub use directory::{Tenant, TenantLimits, Tenants};
 pub use rules::drop_hidden_meta;
 pub use scope::HIDDEN_META_PREFIX;

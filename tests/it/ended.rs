@@ -124,10 +124,7 @@ async fn a_meeting_made_behind_ushers_back_is_taken_over() {
     let pool = Builder::new(2).start().await;
     let moodle = pool.front_end();
     let internal_id = pool.servers[1].create_directly("stranger", "Made elsewhere");
-    eventually("it is taken over", || async {
-        (listed(&moodle).await == ["stranger"]).then_some(())
-    })
-    .await;
+    eventually("it is taken over", || async { (listed(&moodle).await == ["stranger"]).then_some(()) }).await;
     assert!(moodle.join("stranger", "Ann").await.starts_with(&pool.servers[1].url()));
     let again = moodle.get("create", "name=Room&meetingID=stranger").await;
     assert!(again.returncode() == "FAILED" || again.xml().text("internalMeetingID") == internal_id);

@@ -230,15 +230,11 @@ async fn a_caller_who_hangs_up_leaves_no_half_made_meeting() {
     let asked = pool.servers[0].count_calls("create");
     let (caller, url) = (moodle.clone(), moodle.url("create", "name=Room&meetingID=gone"));
     let call = tokio::spawn(async move { caller.fetch(&url).await });
-    eventually("the server has the call", || async {
-        (pool.servers[0].count_calls("create") > asked).then_some(())
-    })
-    .await;
+    eventually("the server has the call", || async { (pool.servers[0].count_calls("create") > asked).then_some(()) })
+        .await;
     call.abort();
-    eventually("the create is finished on the next server", || async {
-        (pool.holders("gone") == [1]).then_some(())
-    })
-    .await;
+    eventually("the create is finished on the next server", || async { (pool.holders("gone") == [1]).then_some(()) })
+        .await;
     eventually("and known", || async {
         let answer = moodle.get("getMeetingInfo", "meetingID=gone").await;
         (answer.returncode() == "SUCCESS").then_some(())
@@ -273,7 +269,10 @@ async fn other_calls_answer_in_bbbs_form_whatever_the_server_does() {
         assert_eq!(info.status, 200, "{fault:?}");
         if !is_real_error {
             assert_eq!(info.returncode(), "SUCCESS", "{fault:?}: {}", info.body);
-            assert_eq!((info.xml().text("meetingID"), info.xml().text("participantCount")), ("room".into(), "1".into()));
+            assert_eq!(
+                (info.xml().text("meetingID"), info.xml().text("participantCount")),
+                ("room".into(), "1".into())
+            );
             assert!(info.header("x-usher-age-ms").is_some(), "{fault:?}: it must say that it is old");
         }
         let running = moodle.get("isMeetingRunning", "meetingID=room").await;
@@ -283,7 +282,8 @@ async fn other_calls_answer_in_bbbs_form_whatever_the_server_does() {
             assert_eq!((answer.status, answer.xml().name.as_str()), (200, "response"), "{call} {fault:?}");
             assert_ne!(answer.key(), "checksumError", "{call} {fault:?}");
         }
-        let slides = "<modules><module name=\"presentation\"><document url=\"http://a.example/x.pdf\"/></module></modules>";
+        let slides =
+            "<modules><module name=\"presentation\"><document url=\"http://a.example/x.pdf\"/></module></modules>";
         let answer = moodle.post("insertDocument", "meetingID=room", "application/xml", slides).await;
         assert_eq!((answer.status, answer.xml().name.as_str()), (200, "response"), "insertDocument {fault:?}");
         pool.servers[0].heal();

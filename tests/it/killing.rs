@@ -32,7 +32,8 @@ async fn torment(
         let id = format!("w{worker}-{number}");
         let mut created = None;
         while created.is_none() && !stop.load(Ordering::Acquire) {
-            created = attempt(&moodle, "create", &format!("name=Room&meetingID={id}&attendeePW=ap&moderatorPW=mp")).await;
+            created =
+                attempt(&moodle, "create", &format!("name=Room&meetingID={id}&attendeePW=ap&moderatorPW=mp")).await;
             if created.is_none() {
                 tokio::task::yield_now().await;
             }
@@ -58,9 +59,8 @@ async fn nothing_promised_is_lost_by_twenty_kills() {
     let moodle = pool.front_end();
     let stop = Arc::new(AtomicBool::new(false));
     let confirmed = Arc::new(Mutex::new(BTreeMap::new()));
-    let workers: Vec<_> = (0..4)
-        .map(|worker| tokio::spawn(torment(moodle.clone(), worker, stop.clone(), confirmed.clone())))
-        .collect();
+    let workers: Vec<_> =
+        (0..4).map(|worker| tokio::spawn(torment(moodle.clone(), worker, stop.clone(), confirmed.clone()))).collect();
     for round in 0..20_u64 {
         let creates = || pool.servers.iter().map(|server| server.count_calls("create")).sum::<u64>();
         let (before, ahead) = (creates(), rand::random_range(1..15));
@@ -202,7 +202,8 @@ async fn two_processes_on_one_store_never_bind_a_meeting_twice() {
 async fn changes_by_the_command_line_are_followed_within_a_second() {
     let pool = Builder::new(2).start().await;
     let within = Duration::from_secs(1);
-    for (word, state) in [("cordon", "cordoned"), ("enable", "enabled"), ("disable", "disabled"), ("enable", "enabled")] {
+    for (word, state) in [("cordon", "cordoned"), ("enable", "enabled"), ("disable", "disabled"), ("enable", "enabled")]
+    {
         pool.cli_ok(&["server", word, "bbb2"]);
         eventually_within(within, &format!("bbb2 is {state}"), || async {
             (pool.server_status("bbb2").await["state"] == state).then_some(())
@@ -256,7 +257,10 @@ async fn while_the_store_fails_joins_go_on_and_creates_are_refused_in_words() {
     moodle.join("before", "Ann").await;
     assert_eq!(moodle.get("getMeetingInfo", "meetingID=before").await.returncode(), "SUCCESS");
     // A repeated create needs no store.
-    assert_eq!(moodle.get("create", "name=Room+before&meetingID=before&attendeePW=ap&moderatorPW=mp").await.returncode(), "SUCCESS");
+    assert_eq!(
+        moodle.get("create", "name=Room+before&meetingID=before&attendeePW=ap&moderatorPW=mp").await.returncode(),
+        "SUCCESS"
+    );
 
     database.execute_batch("ROLLBACK").unwrap();
     eventually("ready again without a restart", || async {

@@ -248,9 +248,9 @@ fn tenant_actions(
 /// Who is the default afterwards: the one the file says, else the one it leaves, else the first new one without hosts.
 fn default_tenant(wishes: &[TenantWish], tenants: &[TenantRecord], prune: bool) -> Result<Option<String>, CliError> {
     let wished = |name: &str| wishes.iter().find(|wish| wish.name == name);
-    let stays = tenants.iter().find(|tenant| {
-        tenant.is_default && wished(&tenant.name).map_or(!prune, |wish| wish.default != Some(false))
-    });
+    let stays = tenants
+        .iter()
+        .find(|tenant| tenant.is_default && wished(&tenant.name).map_or(!prune, |wish| wish.default != Some(false)));
     let named = wishes.iter().find(|wish| wish.default == Some(true));
     match (named, stays) {
         (Some(named), Some(stays)) if named.name != stays.name => Err(CliError::Failed(format!(
@@ -301,12 +301,7 @@ fn tenant_changes(old: &TenantRecord, new: &TenantRecord, changes: &mut Changes)
 }
 
 /// The stored secrets with those of the file in force and all others retired; as they were if the file has none.
-fn merged_secrets(
-    old: &[TenantSecret],
-    wish: &TenantWish,
-    now: Millis,
-    changes: &mut Changes,
-) -> Vec<TenantSecret> {
+fn merged_secrets(old: &[TenantSecret], wish: &TenantWish, now: Millis, changes: &mut Changes) -> Vec<TenantSecret> {
     let mut secrets = old.to_vec();
     if wish.secrets.is_empty() {
         return secrets;

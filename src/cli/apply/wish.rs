@@ -229,7 +229,10 @@ fn checked_tenant(raw: RawTenant, folder: &Path) -> Result<TenantWish, String> {
         params.push(rule.map_err(|error| within(error.to_string()))?);
     }
     params.sort_by(|a, b| (a.call, &a.name, a.kind).cmp(&(b.call, &b.name, b.kind)));
-    if params.windows(2).any(|pair| (pair[0].call, pair[0].kind, &pair[0].name) == (pair[1].call, pair[1].kind, &pair[1].name)) {
+    if params
+        .windows(2)
+        .any(|pair| (pair[0].call, pair[0].kind, &pair[0].name) == (pair[1].call, pair[1].kind, &pair[1].name))
+    {
         return Err(within("two rules for the same call, kind and parameter".into()));
     }
     if [raw.limits.max_meetings, raw.limits.max_people].contains(&Some(0)) {

@@ -62,7 +62,7 @@ impl Crowd {
 
     /// A little happens in every room. What fails is simply tried again: Usher may still be starting.
     pub async fn step(&mut self) {
-        if self.steps % LOBBY_EVERY == 0 && !self.front_end.create(LOBBY, "Lobby").await {
+        if self.steps.is_multiple_of(LOBBY_EVERY) && !self.front_end.create(LOBBY, "Lobby").await {
             return;
         }
         self.steps += 1;
@@ -117,7 +117,8 @@ impl Room {
         let number = self.present.len();
         let name = format!("{} {}", NAMES[number % NAMES.len()], number / NAMES.len() + 1);
         if !front_end.join(&self.id, &name).await {
-            // The meeting is gone, for example because somebody ended it from the command line.
+            // Most likely somebody ended it from the command line.
+            front_end.end(&self.id).await;
             self.close();
             return;
         }
@@ -148,11 +149,11 @@ impl Room {
         self.stage = Stage::Closed(between(PAUSE));
     }
 
-    /// Half of the people listen only, every fourth shows a camera.
+    /// Half of the people listen only, every eighth shows a camera.
     fn show_media(&self, servers: &[SimServer]) {
         let people = self.present.len() as u64;
         for server in servers {
-            server.set_media(&self.id, people - people / 2, people / 2, people / 4);
+            server.set_media(&self.id, people - people / 2, people / 2, people / 8);
         }
     }
 }

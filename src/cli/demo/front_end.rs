@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use http::header::LOCATION;
 use reqwest::redirect::Policy;
 
 use super::super::outcome::CliError;
@@ -13,6 +12,10 @@ use crate::ids::Secret;
 
 /// Longest a call of the demo may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Usher to the server's join, the server's join to the client page; one to spare.
+const HOPS: usize = 3;
+/// Path of BBB's client in every version (bbb-http-surface.md).
+const CLIENT_PAGE: &str = "/html5client";
 
 #[derive(Clone)]
 pub struct FrontEnd {
@@ -26,7 +29,7 @@ impl FrontEnd {
     pub fn new(api: String, secret: Secret) -> Result<Self, CliError> {
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
-            .redirect(Policy::none())
+            .redirect(Policy::limited(HOPS))
             .no_proxy()
             .build()
             .map_err(|error| CliError::Failed(format!("cannot build the HTTP client: {error}")))?;
@@ -43,10 +46,10 @@ impl FrontEnd {
         self.succeeds("end", &[("meetingID", id)]).await
     }
 
-    /// What a browser does with a join link: follows it to the BBB server. Whether somebody came in.
+    /// What a browser does with a join link: follows it to the client page of a BBB server. Whether it got there.
     pub async fn join(&self, id: &str, full_name: &str) -> bool {
-        let Some(server) = self.location(&self.join_link(id, full_name)).await else { return false };
-        self.location(&server).await.is_some()
+        let Ok(page) = self.http.get(self.join_link(id, full_name)).send().await else { return false };
+        page.status().is_success() && page.url().path().starts_with(CLIENT_PAGE)
     }
 
     /// A signed link that lets `full_name` in.
@@ -58,12 +61,6 @@ impl FrontEnd {
         let Ok(answer) = self.http.get(self.signed(call, fields)).send().await else { return false };
         let Ok(body) = answer.bytes().await else { return false };
         bbb::read_reply(&body).is_ok_and(|reply| reply.success)
-    }
-
-    /// Where the answer sends the browser.
-    async fn location(&self, url: &str) -> Option<String> {
-        let answer = self.http.get(url).send().await.ok()?;
-        Some(answer.headers().get(LOCATION)?.to_str().ok()?.to_owned())
     }
 
     fn signed(&self, call: &str, fields: &[(&str, &str)]) -> String {

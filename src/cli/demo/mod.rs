@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::context::Context;
@@ -22,6 +25,7 @@ use super::secret::new_secret;
 use crate::bbb::Algorithm;
 use crate::config::Config;
 use crate::ids::{Secret, ServerId, TenantId};
+use crate::serve::Stop;
 use crate::sim::{SimOptions, SimServer, SimVersion};
 use crate::store::{ServerRecord, ServerState, TenantRecord, TenantSecret};
 use crowd::{Crowd, LOBBY};
@@ -38,7 +42,7 @@ const STEPS_PER_LINE: u64 = 20;
 
 /// The simulated servers: name, BBB's generation, cores.
 const SERVERS: [(&str, SimVersion, u32); 3] =
-    [("bbb1", SimVersion::V3_0, 8), ("bbb2", SimVersion::V3_0, 16), ("bbb3", SimVersion::V2_7, 8)];
+    [("bbb1", SimVersion::V3_0, 32), ("bbb2", SimVersion::V3_0, 48), ("bbb3", SimVersion::V2_7, 32)];
 
 /// Everything that exists because of the demo; dropping it leaves nothing behind.
 struct Playground {
@@ -56,18 +60,43 @@ pub fn run(json: bool) -> Result<Report, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::Failed(format!("cannot start: {error}; check the limits of this account")))?;
+    // Before anything exists that would be left behind.
+    let (stop, asked) = Stop::on_request();
+    let signals = runtime.block_on(async { stop_signals() })?;
+    runtime.spawn(pass_on(signals, asked));
     let playground = runtime.block_on(Playground::start())?;
     let front_end = playground.front_end()?;
     let crowd = Crowd::new(front_end.clone(), playground.servers.clone());
     say(&playground.welcome(&front_end, json));
     let meetings = runtime.spawn(live(crowd, !json));
-    let outcome = crate::serve::run(playground.config.clone(), Some(playground.file.clone()));
+    let outcome = crate::serve::run_until(stop, playground.config.clone(), Some(playground.file.clone()));
     meetings.abort();
     runtime.shutdown_timeout(Duration::from_secs(1));
     let removed = playground.folder.close();
     outcome.map_err(|error| CliError::Failed(error.to_string()))?;
-    removed.map_err(|error| CliError::Failed(format!("the demo's folder could not be removed: {error}; remove it by hand")))?;
+    removed.map_err(|error| {
+        CliError::Failed(format!("the demo's folder could not be removed: {error}; remove it by hand"))
+    })?;
     Ok(Report::new("", json!({ "removed": true })))
+}
+
+/// Ctrl-C, a polite kill, and the terminal being closed.
+fn stop_signals() -> Result<Vec<Signal>, CliError> {
+    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .into_iter()
+        .map(signal)
+        .collect::<Result<_, _>>()
+        .map_err(|error| {
+            CliError::Failed(format!("signals cannot be caught: {error}; check the limits of this account"))
+        })
+}
+
+/// Each signal asks once; the second one makes the stop a fast one.
+async fn pass_on(mut signals: Vec<Signal>, asked: Arc<Notify>) {
+    loop {
+        select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        asked.notify_one();
+    }
 }
 
 /// Lets meetings come and go for ever, and tells about it now and then.
@@ -77,7 +106,7 @@ async fn live(mut crowd: Crowd, is_talking: bool) {
     for step in 1u64.. {
         clock.tick().await;
         crowd.step().await;
-        if is_talking && step % STEPS_PER_LINE == 0 {
+        if is_talking && step.is_multiple_of(STEPS_PER_LINE) {
             say(&crowd.in_words());
         }
     }
@@ -241,7 +270,8 @@ mod tests {
     async fn the_playground_is_complete_and_leaves_nothing_behind() {
         let playground = Playground::start().await.unwrap();
         let context = Context::open(playground.config.clone()).await.unwrap();
-        let mut urls: Vec<String> = context.store.servers().await.unwrap().into_iter().map(|server| server.url).collect();
+        let mut urls: Vec<String> =
+            context.store.servers().await.unwrap().into_iter().map(|server| server.url).collect();
         urls.sort();
         let mut simulated: Vec<String> = playground.servers.iter().map(SimServer::url).collect();
         simulated.sort();

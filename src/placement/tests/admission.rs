@@ -1,6 +1,7 @@
 //! Limits: of tenants at create and at join, of servers, and of a pool that is full.
 
 use super::*;
+use crate::config::WhenFull;
 
 fn limits(max_meetings: Option<u32>, max_people: Option<u32>) -> TenantLimits {
     TenantLimits { max_meetings, max_people }

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 
 use super::*;
 use crate::bbb::{Tag, TagWish};
-use crate::pool::load::Profile;
+use crate::config::Profile;
 
 fn tags(any_of: &[&str], required: bool) -> TagWish {
     let tag = |text: &&str| if *text == "none" { Tag::Untagged } else { Tag::Named((*text).to_owned()) };
@@ -29,7 +29,7 @@ fn always(stage: &Stage, wish: &Wish) -> Result<i64, Refusal> {
     Ok(servers[0])
 }
 
-fn settings(change: impl FnOnce(&mut LoadSettings)) -> LedgerSettings {
+fn settings(change: impl FnOnce(&mut Load)) -> LedgerSettings {
     let mut settings = LedgerSettings::default();
     change(&mut settings.load);
     settings
@@ -132,7 +132,8 @@ fn without_any_usable_server_there_is_none() {
 #[test]
 fn tags_as_scalelite_reads_them() {
     let servers = || vec![record(1), tagged(2, &["a"]), tagged(3, &["b", "c"])];
-    let table: [(&[&str], bool, Result<&[i64], &str>); 9] = [
+    type Case = (&'static [&'static str], bool, Result<&'static [i64], &'static str>);
+    let table: [Case; 9] = [
         (&[], false, Ok(&[1])),
         (&[], true, Ok(&[1])),
         (&["none"], false, Ok(&[1])),
@@ -225,11 +226,14 @@ fn big_rooms_keep_apart_unless_nothing_else_is_free() {
 #[test]
 fn join_pressure_keeps_rushes_apart() {
     let hinted = |name: &str| Wish { size_hint: Some(60), ..wish(name) };
-    // Servers whose capacity no room can dent: only the pressure of joins differs.
-    let huge = |id| ServerRecord { weight: 1e6, nic_mbit: 1_000_000_000, ..record(id) };
-    let stage = Stage::with(vec![huge(1), huge(2)], LedgerSettings::default());
+    // Ghosts that cost nothing, and an empty room to even out the other server: only the pressure of joins differs.
+    let weightless = settings(|load| (load.reserve.ghost, load.reserve.ghost_net) = (0.0, 0.0));
+    let stage = Stage::with(vec![record(1), record(2)], weightless);
     let first = stage.choose(&hinted("a"), 0).unwrap().server;
-    assert_ne!(always(&stage, &hinted("b")), Ok(first.0));
+    let other = ServerId(3 - first.0);
+    stage.fill(other.0, 0);
+    assert_eq!(stage.server(first).load_mc, stage.server(other).load_mc);
+    assert_eq!(always(&stage, &hinted("b")), Ok(other.0));
 }
 
 #[test]

@@ -166,10 +166,10 @@ impl World {
             Step::End { name } => {
                 let name = name.to_string();
                 ledger.note_end(&key(&name), at);
-                self.truth.values_mut().for_each(|meetings| drop(meetings.remove(&name)));
+                self.truth.values_mut().for_each(|meetings| meetings.retain(|one| *one != name));
             }
             Step::Vanish { name } => {
-                self.truth.values_mut().for_each(|meetings| drop(meetings.remove(&name.to_string())));
+                self.truth.values_mut().for_each(|meetings| meetings.retain(|one| *one != name.to_string()));
             }
             Step::Put { name, server, confirmed } => {
                 let phase = if confirmed { Phase::Confirmed } else { Phase::Claimed };

@@ -20,7 +20,8 @@ use crate::bbb::Algorithm;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use crate::pool::Health;
-use crate::store::{Confirmation, Phase, Placement, ServerRecord, ServerState};
+use crate::store::{Phase, Placement, ServerRecord, ServerState};
+use crate::tenant::TenantLimits;
 
 /// A full quarter of an hour, so that a meeting made at second 0 has its bell at second 900.
 pub const QUARTER: u64 = 1_900_000 * 900_000;
@@ -67,16 +68,22 @@ pub fn listed(name: &str, people: u32) -> bbb::Meeting {
         internal_id: internal(name),
         name: name.to_owned(),
         create_time: QUARTER,
+        create_date: String::new(),
         running: people > 0,
         recording: false,
         forcibly_ended: false,
         has_user_joined: people > 0,
+        duration: 0,
+        start_time: 0,
+        end_time: 0,
         participants: people,
         moderators: people.min(1),
         voice: 0,
         listeners: 0,
         videos: 0,
         max_users: 0,
+        voice_bridge: String::new(),
+        dial_number: String::new(),
         is_breakout: false,
         parent: None,
         attendee_pw: None,

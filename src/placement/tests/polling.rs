@@ -41,7 +41,7 @@ fn polls_out_of_order_are_ignored() {
     let stage = Stage::new(1);
     stage.create("a", 0);
     stage.poll(ServerId(1), 30, vec![listed("a", 5)]);
-    assert!(stage.poll(ServerId(1), 29, vec![]).is_stale);
+    assert!(stage.ledger.note_poll(ServerId(1), second(29), second(33), vec![]).is_stale, "sent first, received last");
     assert_eq!(stage.meeting("a").participants, 5);
     assert!(stage.poll(ServerId(7), 30, vec![]).is_stale, "no such server");
 }
@@ -262,4 +262,13 @@ fn one_id_listed_twice_by_a_broken_server_does_no_harm() {
     }
     let same = bbb::Meeting { internal_id: internal("a"), ..listed("b", 2) };
     stage.poll(stage.meeting("b").server, 30, vec![same]);
+}
+
+#[test]
+fn nothing_is_concluded_from_what_an_unreadable_list_lacks() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    let list = bbb::MeetingList { meetings: vec![], unreadable: 1, repaired: 0 };
+    assert!(stage.ledger.note_poll(ServerId(1), second(100), second(101), list).ended.is_empty());
+    assert_eq!(stage.poll(ServerId(1), 110, vec![]).ended.len(), 1);
 }

@@ -170,9 +170,29 @@ fn a_late_first_person_starts_the_bell_anew() {
 fn after_a_restart_old_rooms_reserve_nothing() {
     let stage = Stage::new(1);
     stage.ledger.restore(vec![placement("a", 1, Phase::Confirmed)], second(7200));
-    stage.poll(ServerId(1), 7201, vec![listed("a", 20)]);
+    let old = bbb::Meeting { start_time: second(60).0, ..listed("a", 20) };
+    stage.poll(ServerId(1), 7201, vec![old]);
     assert_eq!(stage.server(ServerId(1)).reserved, 0.0);
     assert_eq!(stage.usage(), Usage { meetings: 1, people: 20 });
+}
+
+#[test]
+fn a_meeting_taken_over_is_as_old_as_its_server_says() {
+    let stage = Stage::new(1);
+    let found = Placement { claimed_at: second(7200), ..placement("a", 1, Phase::Confirmed) };
+    stage.ledger.put(found, second(7200));
+    assert_eq!(stage.server(ServerId(1)).reserved, 0.0);
+}
+
+#[test]
+fn the_first_person_may_have_come_another_way() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    let came = |at: u64| bbb::Meeting { start_time: second(at).0, max_users: 12, ..listed("a", 5) };
+    stage.poll(ServerId(1), 2000, vec![came(1990)]);
+    assert!((stage.server(ServerId(1)).reserved - 7.0).abs() < 0.1, "capped by maxUsers as the server says it");
+    stage.tick(1990 + 120 + 1800);
+    assert_eq!(stage.server(ServerId(1)).reserved, 0.0);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::ops::{Add, Mul};
 
-use crate::pool::load::{AudioRule, LoadSettings};
+use crate::config::{Load, Tlo};
 
 /// The counters of one meeting, as `getMeetings` gives them (bbb-api.md section 3.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,11 +58,11 @@ pub enum Audio {
 impl Audio {
     /// By setting, else by version (`3.0.19`, `3.0`, `BigBlueButton 3.0.4`). An unknown version counts as old:
     /// overrating a server is the safer mistake.
-    pub fn of(rule: AudioRule, version: Option<&str>) -> Audio {
+    pub fn of(rule: Tlo, version: Option<&str>) -> Audio {
         let is_transparent = match rule {
-            AudioRule::On => true,
-            AudioRule::Off => false,
-            AudioRule::ByVersion => version.and_then(major).is_some_and(|major| major >= 3),
+            Tlo::On => true,
+            Tlo::Off => false,
+            Tlo::ByVersion => version.and_then(major).is_some_and(|major| major >= 3),
         };
         if is_transparent { Audio::Transparent } else { Audio::Duplex }
     }
@@ -75,7 +75,7 @@ fn major(version: &str) -> Option<u32> {
 
 impl Media {
     /// Cost of this meeting without anybody still to come.
-    pub fn cost(&self, settings: &LoadSettings, audio: Audio) -> Cost {
+    pub fn cost(&self, settings: &Load, audio: Audio) -> Cost {
         let weights = &settings.weights;
         let people = f64::from(self.people);
         let voice = f64::from(self.voice.min(self.people));
@@ -112,7 +112,7 @@ impl Media {
 
     /// Cost of one more person like those who are there. Few people prove little: the reserve's `ghost` counts as
     /// five of them.
-    pub fn cost_per_head(&self, own: Cost, settings: &LoadSettings, is_big: bool) -> Cost {
+    pub fn cost_per_head(&self, own: Cost, settings: &Load, is_big: bool) -> Cost {
         const GHOST_WORTH: f64 = 5.0;
         let reserve = &settings.reserve;
         let ghost = Cost { cpu: if is_big { reserve.ghost_big } else { reserve.ghost }, net: reserve.ghost_net };
@@ -132,14 +132,14 @@ pub struct Capacity {
 
 impl Capacity {
     /// The fuller of CPU and network; 1.0 is full, more is possible.
-    pub fn utilisation(&self, cost: Cost, settings: &LoadSettings) -> f64 {
+    pub fn utilisation(&self, cost: Cost, settings: &Load) -> f64 {
         let cpu = self.reference_cores() * 1000.0 * settings.limits.cpu;
         let net = f64::from(self.nic_mbit.max(1)) * settings.limits.net;
         (cost.cpu / cpu).max(cost.net / net)
     }
 
     /// Share of the joins per second it bears, if `expected` people arrive at the usual pace (rule 5).
-    pub fn join_pressure(&self, expected: f64, settings: &LoadSettings) -> f64 {
+    pub fn join_pressure(&self, expected: f64, settings: &Load) -> f64 {
         let bearable = (settings.joins.per_core * f64::from(self.cores.max(1))).min(settings.joins.max);
         expected / settings.reserve.tau.as_secs_f64() / bearable
     }
@@ -154,8 +154,8 @@ impl Capacity {
 mod tests {
     use super::*;
 
-    fn settings(page: u32) -> LoadSettings {
-        let mut settings = LoadSettings::default();
+    fn settings(page: u32) -> Load {
+        let mut settings = Load::default();
         settings.video.page = page;
         settings
     }
@@ -205,13 +205,13 @@ mod tests {
     #[test]
     fn audio_follows_setting_and_version() {
         let table = [
-            (AudioRule::ByVersion, Some("3.0.19"), Audio::Transparent),
-            (AudioRule::ByVersion, Some("BigBlueButton 4.0"), Audio::Transparent),
-            (AudioRule::ByVersion, Some("2.7.18"), Audio::Duplex),
-            (AudioRule::ByVersion, Some("nonsense"), Audio::Duplex),
-            (AudioRule::ByVersion, None, Audio::Duplex),
-            (AudioRule::On, Some("2.7"), Audio::Transparent),
-            (AudioRule::Off, Some("3.0"), Audio::Duplex),
+            (Tlo::ByVersion, Some("3.0.19"), Audio::Transparent),
+            (Tlo::ByVersion, Some("BigBlueButton 4.0"), Audio::Transparent),
+            (Tlo::ByVersion, Some("2.7.18"), Audio::Duplex),
+            (Tlo::ByVersion, Some("nonsense"), Audio::Duplex),
+            (Tlo::ByVersion, None, Audio::Duplex),
+            (Tlo::On, Some("2.7"), Audio::Transparent),
+            (Tlo::Off, Some("3.0"), Audio::Duplex),
         ];
         for (rule, version, audio) in table {
             assert_eq!(Audio::of(rule, version), audio, "{rule:?} {version:?}");
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn utilisation_is_the_fuller_of_both() {
-        let settings = LoadSettings::default();
+        let settings = Load::default();
         let server = Capacity { cores: 8, weight: 1.0, nic_mbit: 1000 };
         assert!((server.utilisation(Cost { cpu: 6400.0, net: 70.0 }, &settings) - 1.0).abs() < 1e-9);
         assert!((server.utilisation(Cost { cpu: 640.0, net: 700.0 }, &settings) - 1.0).abs() < 1e-9);
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn join_pressure_is_capped_by_the_largest_machine_that_helps() {
-        let settings = LoadSettings::default();
+        let settings = Load::default();
         let small = Capacity { cores: 8, weight: 1.0, nic_mbit: 1000 };
         let huge = Capacity { cores: 64, weight: 1.0, nic_mbit: 1000 };
         assert!((small.join_pressure(270.0 * 20.0, &settings) - 1.0).abs() < 1e-9);
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_head_costs_the_default_first_and_the_rooms_own_mix_later() {
-        let settings = LoadSettings::default();
+        let settings = Load::default();
         let head = |media: Media, is_big| media.cost_per_head(media.cost(&settings, Audio::Duplex), &settings, is_big);
         assert!((head(media(0, 0, 0, 0, 0, false), false).cpu - 33.0).abs() < 1e-9);
         assert!((head(media(0, 0, 0, 0, 0, false), true).cpu - 20.0).abs() < 1e-9);

@@ -8,10 +8,8 @@
 use std::time::Duration;
 
 use crate::clock::Millis;
-use crate::pool::load::ReserveSettings;
+use crate::config::Reserve;
 
-/// Marks of the school clock: quarters of an hour, the same in every time zone.
-const GRID: u64 = 15 * 60 * 1000;
 /// If nobody came this long after the bell, nobody will.
 const NOBODY_CAME: Duration = Duration::from_secs(15 * 60);
 /// The bell rings this long after the first person, if that is later than the grid says.
@@ -51,19 +49,20 @@ impl Forecast {
 
 impl Room {
     /// When most people are expected: the next quarter of an hour after create, or two minutes after the first person.
-    pub fn bell(&self) -> Millis {
-        let mark = Millis((self.created.0 / GRID + 1) * GRID);
+    pub fn bell(&self, settings: &Reserve) -> Millis {
+        let grid = u64::try_from(settings.grid.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mark = Millis((self.created.0 / grid + 1).saturating_mul(grid));
         self.first_join.map_or(mark, |join| mark.max(join + AFTER_FIRST_JOIN))
     }
 
     /// From this moment on the forecast is zero, unless somebody comes.
-    pub fn expires(&self, settings: &ReserveSettings) -> Millis {
+    pub fn expires(&self, settings: &Reserve) -> Millis {
         let patience = if self.people == 0 { settings.max_age.min(NOBODY_CAME) } else { settings.max_age };
-        self.bell() + patience
+        self.bell(settings) + patience
     }
 
     /// How many are still to come.
-    pub fn forecast(&self, settings: &ReserveSettings, now: Millis) -> Forecast {
+    pub fn forecast(&self, settings: &Reserve, now: Millis) -> Forecast {
         if now >= self.expires(settings) {
             return Forecast::default();
         }
@@ -79,7 +78,7 @@ impl Room {
     }
 
     /// The prior, pulled towards the caller's hint and capped by `maxParticipants`.
-    fn expected_size(&self, settings: &ReserveSettings) -> f64 {
+    fn expected_size(&self, settings: &Reserve) -> f64 {
         let prior = settings.prior * settings.prior_strength;
         let expected = match self.size_hint {
             Some(hint) => {
@@ -93,10 +92,10 @@ impl Room {
     }
 
     /// F: the share of people who have normally arrived by now.
-    fn share_arrived(&self, settings: &ReserveSettings, now: Millis) -> f64 {
+    fn share_arrived(&self, settings: &Reserve, now: Millis) -> f64 {
         let age = now.since(self.created).as_secs_f64();
         let early = EARLY * (age / EARLY_TIME).min(1.0);
-        let since_start = now.since(self.bell() - settings.bell_lead).as_secs_f64();
+        let since_start = now.since(self.bell(settings) - settings.bell_lead).as_secs_f64();
         early + (1.0 - early) * (1.0 - (-since_start / settings.tau.as_secs_f64()).exp())
     }
 }
@@ -114,6 +113,7 @@ mod tests {
     use super::*;
 
     /// A full quarter of an hour.
+    const GRID: u64 = 15 * 60 * 1000;
     const BELL: u64 = 1_000 * GRID;
 
     fn room(minutes_before_bell: u64, people: u32) -> Room {
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_an_unknown_lecture_believes() {
-        let settings = ReserveSettings::default();
+        let settings = Reserve::default();
         // load-model.md section 7, last column: opened five minutes before the bell.
         for (minute, people, believed) in [(-4, 5, 76.0), (1, 97, 176.0), (10, 145, 154.0)] {
             let forecast = room(5, people).forecast(&settings, minutes(minute));
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_room_that_stays_empty_lets_go() {
-        let settings = ReserveSettings::default();
+        let settings = Reserve::default();
         let forecast = room(5, 3).forecast(&settings, minutes(8));
         assert!(forecast.mean < 1.0, "{forecast:?}");
     }
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_fresh_room_reserves_the_prior() {
         let fresh = room(10, 0);
-        let forecast = fresh.forecast(&ReserveSettings::default(), fresh.created);
+        let forecast = fresh.forecast(&Reserve::default(), fresh.created);
         assert!((forecast.mean - 25.0).abs() < 1e-6);
         assert!(forecast.at(quantile_z(0.75)) > 40.0 && forecast.at(quantile_z(0.95)) > 70.0);
     }
@@ -154,19 +154,19 @@ mod tests {
     #[test]
     fn the_bell_is_the_next_quarter_and_never_earlier_than_the_first_person() {
         let mut early = room(14, 0);
-        assert_eq!(early.bell(), Millis(BELL));
+        assert_eq!(early.bell(&Reserve::default()), Millis(BELL));
         early.first_join = Some(minutes(-10));
-        assert_eq!(early.bell(), Millis(BELL), "teachers come early");
+        assert_eq!(early.bell(&Reserve::default()), Millis(BELL), "teachers come early");
         early.first_join = Some(minutes(-1));
-        assert_eq!(early.bell(), minutes(1));
+        assert_eq!(early.bell(&Reserve::default()), minutes(1));
         early.first_join = Some(minutes(100));
-        assert_eq!(early.bell(), minutes(102));
-        assert_eq!(room(0, 0).bell(), minutes(15), "created on the mark: in doubt later");
+        assert_eq!(early.bell(&Reserve::default()), minutes(102));
+        assert_eq!(room(0, 0).bell(&Reserve::default()), minutes(15), "created on the mark: in doubt later");
     }
 
     #[test]
     fn nobody_is_expected_after_the_end() {
-        let settings = ReserveSettings::default();
+        let settings = Reserve::default();
         assert!(room(5, 1).forecast(&settings, Millis(minutes(30).0 - 1)).mean > 0.0);
         assert_eq!(room(5, 1).forecast(&settings, minutes(30)), Forecast::default());
         assert!(room(5, 0).forecast(&settings, Millis(minutes(15).0 - 1)).mean > 0.0);
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_hint_pulls_and_max_participants_caps() {
-        let settings = ReserveSettings::default();
+        let settings = Reserve::default();
         let mut hinted = room(5, 0);
         hinted.size_hint = Some(150);
         assert!((hinted.expected_size(&settings) - 56.25).abs() < 1e-9);

@@ -76,10 +76,7 @@ fn wish(caller: &Caller<'_>, key: &MeetingKey, params: &Params) -> Wish {
         limits: caller.tenant.limits(),
         exclude: Vec::new(),
         pinned: None,
-        when_full: match caller.config.api.when_full {
-            crate::config::WhenFull::Accept => crate::placement::WhenFull::Accept,
-            crate::config::WhenFull::Refuse => crate::placement::WhenFull::Refuse,
-        },
+        when_full: caller.config.api.when_full,
     }
 }
 

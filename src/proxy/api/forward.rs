@@ -77,10 +77,8 @@ impl Caller<'_> {
         if self.tenant.record.scope.is_none() {
             return Ok(body);
         }
-        let rules = Rewrite {
-            meeting_id: Some((bbb_id.as_str(), meeting.as_str())),
-            hide_meta_prefix: HIDDEN_META_PREFIX,
-        };
+        let rules =
+            Rewrite { meeting_id: Some((bbb_id.as_str(), meeting.as_str())), hide_meta_prefix: HIDDEN_META_PREFIX };
         bbb::rewrite(&body, &rules).map(Bytes::from).map_err(|_| no_answer())
     }
 }

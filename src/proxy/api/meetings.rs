@@ -37,11 +37,9 @@ fn find(caller: &Caller<'_>, key: &MeetingKey) -> Found {
         return Found::Meeting(Box::new(view));
     }
     match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
-        Some(breakout) => Found::Breakout(Target {
-            server: breakout.record,
-            bbb_id: breakout.bbb_id,
-            meeting: key.meeting.clone(),
-        }),
+        Some(breakout) => {
+            Found::Breakout(Target { server: breakout.record, bbb_id: breakout.bbb_id, meeting: key.meeting.clone() })
+        }
         None => Found::Nothing,
     }
 }
@@ -141,7 +139,7 @@ async fn ask_all_servers(caller: &Caller<'_>) {
             Ok(list) => {
                 // On its own task: a caller who hangs up must not leave a list half taken in.
                 let (placer, server) = (placer.clone(), view.record.clone());
-                let sweep = tokio::spawn(async move { placer.sweep(&server, sent, list.meetings).await });
+                let sweep = tokio::spawn(async move { placer.sweep(&server, sent, list).await });
                 let _ = sweep.await;
             }
             Err(error) => placer.monitor.call_failed(view.record.id, &error),

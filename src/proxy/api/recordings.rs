@@ -55,7 +55,10 @@ pub async fn get(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     scope_meeting_ids(caller, &mut query);
     let search = search(caller, &query).await;
     if search.nobody_answered() {
-        return Err(ApiError::server("internalError", "No server could be asked for recordings. Try again in a moment."));
+        return Err(ApiError::server(
+            "internalError",
+            "No server could be asked for recordings. Try again in a moment.",
+        ));
     }
     let lists = search.found.into_iter().map(|found| {
         found.recordings.into_iter().map(|(recording, own)| for_tenant(caller, recording, &own)).collect()
@@ -258,8 +261,10 @@ fn scope_meeting_ids(caller: &Caller<'_>, query: &mut Params) {
 
 fn for_tenant(caller: &Caller<'_>, mut recording: Recording, own: &MeetingId) -> Recording {
     if caller.tenant.record.scope.is_some() {
-        let rules =
-            Rewrite { meeting_id: Some((recording.meeting_id.as_str(), own.as_str())), hide_meta_prefix: HIDDEN_META_PREFIX };
+        let rules = Rewrite {
+            meeting_id: Some((recording.meeting_id.as_str(), own.as_str())),
+            hide_meta_prefix: HIDDEN_META_PREFIX,
+        };
         recording.xml = bbb::rewrite(&recording.xml, &rules).map(Bytes::from).unwrap_or_default();
     }
     recording

@@ -56,8 +56,7 @@ pub async fn verify<'a>(
         return Err(Answer::error(&ApiError::checksum()));
     }
     if request.has_body() && !is_read(request.method) && !allows_media_type(call, &request.media_type) {
-        let error =
-            ApiError::client("unsupportedContentType", "POST request Content-Type is missing or unsupported");
+        let error = ApiError::client("unsupportedContentType", "POST request Content-Type is missing or unsupported");
         return Err(Answer::error(&error));
     }
     let mut params = Params::parse(&stripped.rest, config.api.max_params).map_err(|_| too_many())?;

@@ -79,7 +79,8 @@ impl FrontEnd {
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let headers = response.headers().iter();
-        let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("?").to_owned())).collect();
+        let headers =
+            headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("?").to_owned())).collect();
         Answer { status, headers, body: response.text().await.unwrap() }
     }
 

@@ -8,5 +8,5 @@ mod pool;
 mod wait;
 
 pub use front_end::{Answer, FrontEnd, Xml};
-pub use pool::{Builder, Pool, TenantBuilder};
+pub use pool::{Builder, Pool, TenantBuilder, free_port};
 pub use wait::{eventually, eventually_within};

@@ -170,8 +170,7 @@ fn rules_are_compared_one_by_one() {
     let tenants = tenants_of(
         "[[tenant]]\nname = \"a\"\nsecret = \"x\"\nparams = [{ call = \"create\", kind = \"default\", name = \"duration\", value = \"60\" }]\n",
     );
-    let text =
-        "[[tenant]]\nname = \"a\"\nparams = [{ call = \"join\", kind = \"block\", name = \"role\" }]\nlimits = { max_people = 5 }\n";
+    let text = "[[tenant]]\nname = \"a\"\nparams = [{ call = \"join\", kind = \"block\", name = \"role\" }]\nlimits = { max_people = 5 }\n";
     let plan = plan(text, &[], &tenants, false).unwrap();
     let expected = ["max_people: none → 5", "param + join role blocked", "param - create duration default = 60"];
     assert_eq!(plan.actions[0].changes, expected);

@@ -1,0 +1,139 @@
+//! What one request costs before any network: signatures, parameters, choosing, rendering.
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use usher::bbb::{self, Algorithm, Params};
+use usher::clock::Millis;
+use usher::config::{Config, WhenFull};
+use usher::ids::{BbbMeetingId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
+use usher::placement::{Confirmed, Ledger, LedgerSettings, Wish};
+use usher::pool::Health;
+use usher::store::{ServerRecord, ServerState};
+use usher::tenant::TenantLimits;
+
+const QUERY: &str = "fullName=J%C3%BCrgen+M%C3%BCller&meetingID=physics-101&role=VIEWER&userID=4711&redirect=true";
+const NOW: Millis = Millis(1_900_000_000_000);
+
+fn signatures(c: &mut Criterion) {
+    let secrets = [Secret::new("s3cr3t-Rust-LB-0001"), Secret::new("s3cr3t-Rust-LB-0002")];
+    for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
+        let given = bbb::sign("join", QUERY, &secrets[0], algorithm);
+        c.bench_function(&format!("verify {algorithm}"), |b| {
+            b.iter(|| {
+                bbb::verify("join", QUERY.as_bytes(), given.as_bytes(), black_box(&secrets).iter(), &Algorithm::ALL)
+            });
+        });
+    }
+    c.bench_function("sign sha256", |b| b.iter(|| bbb::sign("join", black_box(QUERY), &secrets[0], Algorithm::Sha256)));
+    let received = format!("{QUERY}&checksum={}", bbb::sign("join", QUERY, &secrets[0], Algorithm::Sha256));
+    c.bench_function("strip checksum", |b| b.iter(|| bbb::strip_checksum(black_box(received.as_bytes()))));
+}
+
+fn parameters(c: &mut Criterion) {
+    c.bench_function("parse query", |b| b.iter(|| Params::parse(black_box(QUERY.as_bytes()), 512)));
+    let params = Params::parse(QUERY.as_bytes(), 512).expect("few parameters");
+    c.bench_function("write query", |b| b.iter(|| black_box(&params).to_query()));
+}
+
+fn server(id: i64) -> ServerRecord {
+    ServerRecord {
+        id: ServerId(id),
+        name: format!("bbb{id}"),
+        url: format!("https://bbb{id}.example.org/bigbluebutton/api/"),
+        secret: Secret::new("secret"),
+        state: ServerState::Enabled,
+        weight: 1.0,
+        cores: 8,
+        nic_mbit: 1000,
+        tags: Vec::new(),
+        region: None,
+        checksum: Algorithm::Sha256,
+        version: None,
+        max_meetings: None,
+        max_people: None,
+    }
+}
+
+fn wish(number: u32) -> Wish {
+    let key = MeetingKey { tenant: TenantId(1), meeting: MeetingId::new(format!("room-{number}")) };
+    let bbb_id = BbbMeetingId::new(key.meeting.as_str());
+    Wish { when_full: WhenFull::Accept, ..Wish::new(key, bbb_id) }
+}
+
+/// A ledger with `servers` servers that are up and `meetings` confirmed meetings.
+fn pool(servers: i64, meetings: u32) -> Ledger {
+    let load = Config::builtin().load;
+    let ledger = Ledger::new(LedgerSettings { load, ..LedgerSettings::default() });
+    ledger.set_servers((1..=servers).map(server).collect(), NOW);
+    for id in 1..=servers {
+        ledger.set_health(ServerId(id), Health::Up, NOW);
+    }
+    for number in 0..meetings {
+        let wish = wish(number);
+        let Ok(choice) = ledger.choose(&wish, NOW) else { continue };
+        let fragment = format!(
+            "<meeting><meetingName>Room {number}</meetingName><meetingID>room-{number}</meetingID>{}</meeting>",
+            "<attendees><attendee><userID>w_abcdefghijkl</userID><fullName>Ann</fullName></attendee></attendees>"
+                .repeat(5)
+        );
+        let confirmed = Confirmed {
+            internal_id: usher::ids::InternalId::new(format!("{number:040x}-1900000000000")),
+            create_time: NOW.0,
+            attendee_pw: None,
+            moderator_pw: None,
+            fragment: Bytes::from(fragment),
+            created_at: NOW,
+        };
+        ledger.confirm(&wish.key, choice.server, confirmed);
+    }
+    ledger
+}
+
+fn placing(c: &mut Criterion) {
+    let large = pool(500, 20_000);
+    let mut next = 1_000_000;
+    c.bench_function("choose among 500 servers with 20000 meetings, and give back", |b| {
+        b.iter_batched(
+            || {
+                next += 1;
+                wish(next)
+            },
+            |wish| {
+                if let Ok(choice) = large.choose(&wish, NOW) {
+                    large.cancel(&wish.key, choice.server);
+                }
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    let limits = TenantLimits::default();
+    for (name, ledger) in [("20000 meetings", &large), ("one meeting", &pool(1, 1))] {
+        let key = wish(0).key;
+        c.bench_function(&format!("admit a join, {name}"), |b| {
+            let mut now = NOW;
+            b.iter(|| {
+                now = Millis(now.0 + 61_000); // so that joins on their way do not pile up
+                ledger.admit_join(&key, &limits, now).is_ok()
+            });
+        });
+    }
+    c.bench_function("tick 20000 meetings", |b| b.iter(|| large.tick(NOW)));
+}
+
+fn rendering(c: &mut Criterion) {
+    let ledger = pool(20, 200);
+    c.bench_function("getMeetings with 200 meetings", |b| {
+        b.iter(|| {
+            let picture = ledger.meetings_of(TenantId(1));
+            bbb::meetings(picture.fragments.iter().map(|fragment| &fragment.xml))
+        });
+    });
+    let picture = ledger.meetings_of(TenantId(1));
+    let listed = bbb::meetings(picture.fragments.iter().map(|fragment| &fragment.xml));
+    c.bench_function("read a poll of 200 meetings", |b| b.iter(|| bbb::read_meetings(black_box(&listed))));
+}
+
+criterion_group!(benches, signatures, parameters, placing, rendering);
+criterion_main!(benches);
