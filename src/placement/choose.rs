@@ -12,7 +12,7 @@ use crate::bbb::Created;
 use crate::clock::Millis;
 use crate::ids::{MeetingKey, ServerId};
 use crate::pool::load::Audio;
-use crate::store::{Phase, Placement};
+use crate::store::{Confirmation, Phase, Placement};
 
 impl Ledger {
     /// Chooses a server for a new meeting and reserves its expected load there, or reserves nothing. The create counts
@@ -53,6 +53,18 @@ impl Ledger {
                 Err(refusal)
             }
         }
+    }
+
+    /// The meeting as it is, to be put back if moving it comes to nothing.
+    pub fn snapshot(&self, key: &MeetingKey) -> Option<Snapshot> {
+        self.state.lock().meetings.get(key).cloned().map(Snapshot)
+    }
+
+    /// Undoes a `rechoose`. A server that has left the table meanwhile has taken its meetings with it.
+    pub fn put_back(&self, key: &MeetingKey, before: Snapshot, now: Millis) {
+        let mut state = self.state.lock();
+        state.remove(key);
+        state.insert(key.clone(), before.0, now);
     }
 
     /// Another create for a meeting that has its server already is about to be sent there: until `confirm`, `cancel` or
@@ -153,6 +165,22 @@ impl Ledger {
     /// Removes a meeting, whatever its phase. `true` if it was there.
     pub fn forget(&self, key: &MeetingKey) -> bool {
         self.state.lock().remove(key).is_some()
+    }
+}
+
+/// A meeting as it was at a moment.
+pub struct Snapshot(MeetingEntry);
+
+impl Snapshot {
+    /// What the store should know of it; `None` if it was never confirmed.
+    pub fn confirmation(&self) -> Option<Confirmation> {
+        let Self(entry) = self;
+        Some(Confirmation {
+            internal_id: entry.internal_id.clone().filter(|_| entry.phase == Phase::Confirmed)?,
+            create_time: entry.create_time,
+            attendee_pw: entry.attendee_pw.clone(),
+            moderator_pw: entry.moderator_pw.clone(),
+        })
     }
 }
 

@@ -33,7 +33,7 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
     }
     let body = slides.as_ref().map(|(content_type, held)| (*content_type, held.bytes.clone()));
     let order = CreateOrder { wish, params, body, deadline: caller.deadline };
-    let created = caller.shared.placer.create(&order).await?;
+    let created = caller.shared.placer.create(order).await?;
     let body = caller.for_tenant(created.body, &bbb_id, &key.meeting)?;
     let answer = Answer::xml(body).no_cache().from_server(&created.server, created.upstream);
     Ok(if created.success { answer } else { answer.failed_with(&created.key, Blame::Client) })

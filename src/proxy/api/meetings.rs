@@ -144,7 +144,12 @@ async fn ask_all_servers(caller: &Caller<'_>) {
     let polls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
         let sent = placer.clock.now();
         match placer.client.meetings(&view.record, limit).await {
-            Ok(list) => placer.sweep(&view.record, sent, list).await,
+            Ok(list) => {
+                // On its own task: a caller who hangs up must not leave a list half taken in.
+                let (placer, server) = (placer.clone(), view.record.clone());
+                let sweep = tokio::spawn(async move { placer.sweep(&server, sent, list).await });
+                let _ = sweep.await;
+            }
             Err(error) => placer.monitor.call_failed(view.record.id, &error),
         }
     });
