@@ -39,7 +39,8 @@ async fn lists_and_descriptions_are_the_servers_own() {
         .await;
         for meeting in ["one", "zwei"] {
             let query = format!("meetingID={meeting}");
-            let (ours, theirs) = (moodle.get("getMeetingInfo", &query).await, direct.get("getMeetingInfo", &query).await);
+            let (ours, theirs) =
+                (moodle.get("getMeetingInfo", &query).await, direct.get("getMeetingInfo", &query).await);
             assert_eq!(ours.body, theirs.body);
         }
         let query = "name=Room&meetingID=zwei";
@@ -54,7 +55,12 @@ async fn a_fresh_meeting_is_listed_before_any_poll_as_bbb_would_list_it() {
         let pool = Builder::new(1).generation(generation).set("USHER_HEALTH__POLL_INTERVAL", "60s").start().await;
         let (moodle, direct) = (pool.front_end(), at_the_server(&pool));
         let polls = pool.servers[0].count_calls("getMeetings");
-        moodle.create("fresh", "&meta_Course=a%26b&meta_bad_key=x&record=true&maxParticipants=40&voiceBridge=71234&duration=5").await;
+        moodle
+            .create(
+                "fresh",
+                "&meta_Course=a%26b&meta_bad_key=x&record=true&maxParticipants=40&voiceBridge=71234&duration=5",
+            )
+            .await;
         let ours = meetings(&moodle.get("getMeetings", "").await.xml());
         assert_eq!(pool.servers[0].count_calls("getMeetings"), polls, "not from a poll");
         let theirs = meetings(&direct.get("getMeetings", "").await.xml());
