@@ -110,7 +110,7 @@ async fn filters_are_those_of_bbb() {
         assert_eq!(answer.key(), if days.is_empty() { "noRecordings" } else { "" }, "{query}");
         assert!(answer.xml().child("recordings").is_some(), "an empty list is still a list");
     }
-    assert_eq!(shown(&moodle.get("getRecordings", "state=deleted").await), [deleted.clone()]);
+    assert_eq!(shown(&moodle.get("getRecordings", "state=deleted").await), [deleted]);
     assert_eq!(shown(&moodle.get("getRecordings", "state=any").await).len(), 7);
     for name in ["bbb1", "bbb2", "bbb3"] {
         assert_eq!(pool.server_status(name).await["health"], "up", "an odd filter is not the server's fault");
