@@ -251,10 +251,8 @@ async fn fanout_asks_every_server_and_answers_though_one_fails() {
     }
     // What has ended is not listed any more, without any poll.
     assert!(pool.servers[home].end_directly("lesson-0"));
-    eventually("the end is seen", || async {
-        (ids(&front.get("getMeetings", "").await).len() == 5).then_some(())
-    })
-    .await;
+    eventually("the end is seen", || async { (ids(&front.get("getMeetings", "").await).len() == 5).then_some(()) })
+        .await;
 }
 
 /// BBB writes `userdata-*` names into `<customdata>` as they come (bbb-api.md section 3.5), so a browser can make the

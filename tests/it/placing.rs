@@ -101,7 +101,7 @@ async fn stronger_servers_take_more() {
     let pool = steady(3)
         .server_args(0, &["--cores", "16"])
         .server_args(1, &["--cores", "16", "--weight", "2"])
-        .server_args(2, &["--cores", "8"])
+        .server_args(2, &["--cores", "8", "--nic-mbit", "100000"])
         .start()
         .await;
     let queries = (0..70).map(|number| format!("name=Lesson&meetingID=lesson-{number}"));
@@ -124,11 +124,8 @@ async fn stronger_servers_take_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tags_are_wished_for_in_scalelites_grammar() {
-    let pool = steady(3)
-        .server_args(1, &["--tag", "gpu"])
-        .server_args(2, &["--tag", "gpu", "--tag", "old"])
-        .start()
-        .await;
+    let pool =
+        steady(3).server_args(1, &["--tag", "gpu"]).server_args(2, &["--tag", "gpu", "--tag", "old"]).start().await;
     let front = pool.front_end();
     // (wish, servers that may take it); every wish several times, because ties are broken at random.
     let wishes: [(&str, &[usize]); 13] = [
@@ -218,7 +215,8 @@ async fn a_server_takes_no_more_than_its_own_caps() {
         .start()
         .await;
     let front = pool.front_end();
-    let answers = all_at_once((0..6).map(|number| format!("name=xy&meetingID=m-{number}&moderatorPW=mp")), &front).await;
+    let answers =
+        all_at_once((0..6).map(|number| format!("name=xy&meetingID=m-{number}&moderatorPW=mp")), &front).await;
     let made: Vec<&Answer> = answers.iter().filter(|answer| answer.returncode() == "SUCCESS").collect();
     assert_eq!((made.len(), pool.servers[0].meetings().len()), (2, 2));
     assert!(answers.iter().all(|answer| answer.key().is_empty() || answer.key() == "serversFull"));
@@ -239,10 +237,7 @@ async fn a_server_takes_no_more_than_its_own_caps() {
     for id in ["unknown-1", "unknown-2"] {
         front.get("end", &format!("meetingID={id}")).await;
     }
-    eventually("they are over", || async {
-        (pool.server_status("bbb2").await["meetings"] == 0).then_some(())
-    })
-    .await;
+    eventually("they are over", || async { (pool.server_status("bbb2").await["meetings"] == 0).then_some(()) }).await;
     place_on(&front, "small", "people", "&maxParticipants=29").await;
     pool.servers[1].set_unlisted_people("people", 29);
     pool.wait_polls().await;
@@ -284,8 +279,8 @@ async fn the_reserve_follows_the_size_hint_and_the_cap_of_people() {
 #[tokio::test(flavor = "multi_thread")]
 async fn big_rooms_are_kept_apart() {
     let pool = two_tagged()
-        .server_args(0, &["--cores", "64"])
-        .server_args(1, &["--cores", "64"])
+        .server_args(0, &["--cores", "64", "--nic-mbit", "100000"])
+        .server_args(1, &["--cores", "64", "--nic-mbit", "100000"])
         .set("USHER_LOAD__LIMITS__BIG_ROOM", "60")
         .start()
         .await;
@@ -309,10 +304,7 @@ async fn big_rooms_are_kept_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_pool_accepts_or_refuses_as_configured() {
     for (setting, refuses) in [("accept", false), ("refuse", true)] {
-        let pool = steady(2)
-            .set("USHER_API__WHEN_FULL", setting)
-            .start()
-            .await;
+        let pool = steady(2).set("USHER_API__WHEN_FULL", setting).start().await;
         let front = pool.front_end();
         front.create("crowd-0", "").await;
         front.create("crowd-1", "").await;
@@ -430,7 +422,8 @@ async fn breakout_rooms_are_counted_with_their_parent_and_live_beside_it() {
     }
     let breakouts = pool.servers[home].meetings().iter().filter(|meeting| meeting.is_breakout).count();
     assert_eq!(breakouts, 7);
-    let orphan = front.get("create", "name=Group&meetingID=orphan&isBreakout=true&parentMeetingID=nobody&sequence=1").await;
+    let orphan =
+        front.get("create", "name=Group&meetingID=orphan&isBreakout=true&parentMeetingID=nobody&sequence=1").await;
     assert_eq!(orphan.key(), "parentMeetingDoesNotExist");
     // Meetings go elsewhere meanwhile.
     for number in 0..3 {

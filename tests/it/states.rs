@@ -167,10 +167,8 @@ async fn a_server_with_meetings_is_removed_by_force_only_and_then_nothing_points
     front.join("lesson", "Ann").await;
 
     pool.cli_ok(&["server", "remove", &name, "--force"]);
-    eventually("the running server has followed", || async {
-        pool.server_status(&name).await.is_null().then_some(())
-    })
-    .await;
+    eventually("the running server has followed", || async { pool.server_status(&name).await.is_null().then_some(()) })
+        .await;
     assert_eq!(stored_meetings(&pool), []);
     assert_eq!(front.get("getMeetings", "").await.key(), "noMeetings");
     assert_eq!(front.get("getMeetingInfo", "meetingID=lesson").await.key(), "notFound");
@@ -190,10 +188,8 @@ async fn a_server_with_meetings_is_removed_by_force_only_and_then_nothing_points
     front.get("end", "meetingID=lesson").await;
     eventually("the last server is empty", || async { stored_meetings(&pool).is_empty().then_some(()) }).await;
     pool.cli_ok(&["server", "remove", &format!("bbb{}", 2 - home)]);
-    eventually("there is no server", || async {
-        pool.status().await?["servers"].as_array()?.is_empty().then_some(())
-    })
-    .await;
+    eventually("there is no server", || async { pool.status().await?["servers"].as_array()?.is_empty().then_some(()) })
+        .await;
     let nowhere = front.get("create", "name=xy&meetingID=nowhere").await;
     assert_eq!(nowhere.returncode(), "FAILED");
 }

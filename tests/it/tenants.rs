@@ -116,7 +116,10 @@ async fn the_same_id_of_several_tenants_is_several_meetings_and_each_sees_its_ow
         for meeting in server.meetings() {
             let of_alpha = SimRecording::new(&meeting.internal_id, &meeting.meeting_id, &meeting.name);
             let metadata = of_alpha.metadata.into_iter().chain(meeting.metadata.clone()).collect();
-            server.add_recording(SimRecording { metadata, ..SimRecording::new(&meeting.internal_id, &meeting.meeting_id, &meeting.name) });
+            server.add_recording(SimRecording {
+                metadata,
+                ..SimRecording::new(&meeting.internal_id, &meeting.meeting_id, &meeting.name)
+            });
         }
     }
     for (who, front) in fronts {
@@ -173,10 +176,10 @@ async fn the_same_id_of_several_tenants_is_several_meetings_and_each_sees_its_ow
         (alpha.get("getMeetings", "").await.key() == "noMeetings").then_some(())
     })
     .await;
-    assert_eq!((ids(&main.get("getMeetings", "").await), ids(&beta.get("getMeetings", "").await)), (
-        vec!["room/1 x".to_owned()],
-        vec!["room/1 x".to_owned()],
-    ));
+    assert_eq!(
+        (ids(&main.get("getMeetings", "").await), ids(&beta.get("getMeetings", "").await)),
+        (vec!["room/1 x".to_owned()], vec!["room/1 x".to_owned()],)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,7 +213,8 @@ async fn nobody_reaches_anothers_meeting_even_by_its_inner_names() {
         assert_eq!(running.xml().text("running"), "false", "{id}");
         let chat = front.get("sendChatMessage", &format!("meetingID={id}&message=x")).await;
         assert_eq!(chat.returncode(), "FAILED", "{id}");
-        let modules = "<modules><module name=\"presentation\"><document url=\"http://x.test/a.pdf\"/></module></modules>";
+        let modules =
+            "<modules><module name=\"presentation\"><document url=\"http://x.test/a.pdf\"/></module></modules>";
         let slides = front.post("insertDocument", &format!("meetingID={id}"), "application/xml", modules).await;
         assert_eq!(slides.returncode(), "FAILED", "{id}");
         let join = front.get("join", &format!("fullName=Eve&meetingID={id}&role=MODERATOR")).await;
@@ -290,7 +294,8 @@ async fn rules_for_parameters_are_applied_to_create_and_join() {
     assert_eq!((given("meta_origin").as_deref(), origins), (Some("usher & co"), 1), "an override leaves no second");
     assert_eq!(given("meta_usher-meeting-id").as_deref(), Some("rules"), "ours, not the forged one");
 
-    let query = "fullName=Ann&meetingID=rules&role=MODERATOR&userdata-bbb_custom_style=x&avatarURL=http%3A%2F%2Fx.test%2Fa";
+    let query =
+        "fullName=Ann&meetingID=rules&role=MODERATOR&userdata-bbb_custom_style=x&avatarURL=http%3A%2F%2Fx.test%2Fa";
     let location = alpha.get("join", query).await.headers["location"].clone();
     assert!(location.contains("guest=true") && location.contains("role=VIEWER"), "{location}");
     assert!(!location.contains("MODERATOR") && !location.contains("userdata"), "{location}");
@@ -388,7 +393,8 @@ async fn limits_hold_at_create_and_at_join_and_are_counted() {
     // Somebody leaves: room for one.
     for server in &pool.servers {
         for meeting in server.meetings() {
-            let leaving: Vec<_> = meeting.attendees.iter().filter(|attendee| attendee.full_name.starts_with('P')).collect();
+            let leaving: Vec<_> =
+                meeting.attendees.iter().filter(|attendee| attendee.full_name.starts_with('P')).collect();
             for attendee in leaving {
                 server.remove_user(&meeting.meeting_id, &attendee.internal_id);
             }
@@ -429,10 +435,8 @@ async fn a_running_usher_follows_changes_of_tenants() {
     // A new tenant, a moved host.
     pool.cli_ok(&["tenant", "add", "gamma", "--host", "gamma.test", "--secret", "secret-of-gamma"]);
     let gamma = by_host(&pool, "gamma.test", "secret-of-gamma");
-    eventually("gamma may call", || async {
-        (gamma.get("getMeetings", "").await.key() == "noMeetings").then_some(())
-    })
-    .await;
+    eventually("gamma may call", || async { (gamma.get("getMeetings", "").await.key() == "noMeetings").then_some(()) })
+        .await;
     gamma.create("lesson", "").await;
     pool.cli_ok(&["tenant", "set", "gamma", "--host", "moved.test"]);
     let moved = by_host(&pool, "moved.test", "secret-of-gamma");

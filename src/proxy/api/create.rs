@@ -89,7 +89,7 @@ fn parent_of_breakout(caller: &Caller<'_>, params: &Params) -> Result<Option<Mee
     let by_id = MeetingKey { tenant: caller.tenant.id(), meeting: MeetingId::new(parent) };
     let by_internal = || ledger.find_internal(&InternalId::new(parent)).filter(own);
     let found = ledger.find(&by_id).or_else(|| ledger.find(&by_internal()?));
-    found.map(Some).ok_or_else(|| {
-        ApiError::client("parentMeetingDoesNotExist", "No parent meeting exists for the breakout room.")
-    })
+    found
+        .map(Some)
+        .ok_or_else(|| ApiError::client("parentMeetingDoesNotExist", "No parent meeting exists for the breakout room."))
 }
