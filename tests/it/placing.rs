@@ -101,7 +101,7 @@ async fn stronger_servers_take_more() {
     let pool = steady(3)
         .server_args(0, &["--cores", "16"])
         .server_args(1, &["--cores", "16", "--weight", "2"])
-        .server_args(2, &["--cores", "8"])
+        .server_args(2, &["--cores", "8", "--nic-mbit", "100000"])
         .start()
         .await;
     let queries = (0..70).map(|number| format!("name=Lesson&meetingID=lesson-{number}"));
@@ -279,8 +279,8 @@ async fn the_reserve_follows_the_size_hint_and_the_cap_of_people() {
 #[tokio::test(flavor = "multi_thread")]
 async fn big_rooms_are_kept_apart() {
     let pool = two_tagged()
-        .server_args(0, &["--cores", "64"])
-        .server_args(1, &["--cores", "64"])
+        .server_args(0, &["--cores", "64", "--nic-mbit", "100000"])
+        .server_args(1, &["--cores", "64", "--nic-mbit", "100000"])
         .set("USHER_LOAD__LIMITS__BIG_ROOM", "60")
         .start()
         .await;

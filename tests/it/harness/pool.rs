@@ -1,10 +1,11 @@
 //! Builds and runs "Usher with these servers".
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 
+use tokio::net::TcpSocket;
 use usher::ids::Secret;
 use usher::sim::{SimOptions, SimServer, SimVersion};
 
@@ -35,6 +36,7 @@ pub struct Pool {
     tenants: Vec<TenantBuilder>,
     env: Vec<(String, String)>,
     process: Mutex<Option<Child>>,
+    _ports: [TcpSocket; 2],
 }
 
 impl Builder {
@@ -100,7 +102,7 @@ impl Builder {
     /// Everything but `usher serve`.
     pub async fn prepare(self) -> Pool {
         let dir = tempfile::tempdir().unwrap();
-        let (http, admin) = (free_port(), free_port());
+        let ((http, http_port), (admin, admin_port)) = (reserved_port(), reserved_port());
         let config = format!(
             "[listen]\nhttp = [\"127.0.0.1:{http}\"]\npublic_url = \"http://127.0.0.1:{http}\"\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
@@ -134,6 +136,7 @@ impl Builder {
             tenants: self.tenants,
             env,
             process: Mutex::new(None),
+            _ports: [http_port, admin_port],
         };
         for (options, args) in self.servers {
             let name = options.name.clone();
@@ -321,7 +324,11 @@ impl Drop for Pool {
     }
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port that nobody else gets as long as the socket lives: bound, but not listening, it lets `usher serve` listen
+/// there, and again after a restart. (Linux allows the second bind.)
+fn reserved_port() -> (u16, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    (socket.local_addr().unwrap().port(), socket)
 }
