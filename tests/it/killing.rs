@@ -223,7 +223,7 @@ async fn changes_by_the_command_line_are_followed_within_a_second() {
     for server in &pool.servers {
         server.fault_on("getMeetings", Fault::Silent, None);
     }
-    pool.cli_ok(&["meeting", "forget", "room"]);
+    pool.cli_ok(&["meeting", "forget", "room", "--force"]);
     eventually_within(within, "the meeting is forgotten", || async {
         (moodle.get("getMeetingInfo", "meetingID=room").await.key() == "notFound").then_some(())
     })
