@@ -6,7 +6,8 @@ use usher::sim::{Fault, SimRecording, SimRole};
 
 use crate::harness::{Answer, Builder, FrontEnd, Pool, TenantBuilder, eventually};
 
-const SLIDES: &str = "<modules><module name=\"presentation\"><document name=\"a.txt\">YQ==</document></module></modules>";
+const SLIDES: &str =
+    "<modules><module name=\"presentation\"><document name=\"a.txt\">YQ==</document></module></modules>";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Words that only a secret, a checksum, a password or a person has; nothing of Usher may ever show one.
@@ -44,7 +45,16 @@ async fn drive_all_calls(pool: &Pool) -> Vec<Answer> {
         answers.push(front_end.get(call, query).await);
     }
     answers.push(front_end.post("insertDocument", "meetingID=room", "application/xml", SLIDES).await);
-    answers.push(front_end.post("putRecordingTextTrack", "recordID=rec-1&kind=subtitles&lang=en", "multipart/form-data; boundary=b", "--b--").await);
+    answers.push(
+        front_end
+            .post(
+                "putRecordingTextTrack",
+                "recordID=rec-1&kind=subtitles&lang=en",
+                "multipart/form-data; boundary=b",
+                "--b--",
+            )
+            .await,
+    );
     let body = format!("{create}&checksum={}", front_end.checksum("create", create));
     let form = front_end.http.post(format!("{}/create", front_end.api)).header("content-type", FORM).body(body);
     answers.push(front_end.send(form).await);
@@ -52,7 +62,11 @@ async fn drive_all_calls(pool: &Pool) -> Vec<Answer> {
     let stranger = FrontEnd::new(&front_end.api, "Zaphod-guesses");
     answers.push(stranger.get("create", create).await);
     answers.push(stranger.get("join", join).await);
-    answers.push(front_end.fetch(&format!("{}/t/Zaphod/bigbluebutton/api/create?{}", pool.http, front_end.signed("create", create))).await);
+    answers.push(
+        front_end
+            .fetch(&format!("{}/t/Zaphod/bigbluebutton/api/create?{}", pool.http, front_end.signed("create", create)))
+            .await,
+    );
     answers.push(front_end.fetch(&format!("{}/Zaphod?{create}", pool.http)).await);
     // A server that fails, during create and afterwards.
     pool.servers[0].fault_on("getMeetingInfo", Fault::Html200, Some(1));
@@ -68,8 +82,7 @@ async fn drive_all_calls(pool: &Pool) -> Vec<Answer> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_checksum_password_or_name_shows_in_logs_metrics_or_status_at_any_level() {
     for (level, format) in [("info", "json"), ("debug", "text"), ("trace", "json")] {
-        let pool =
-            Builder::new(2).set("USHER_LOG__LEVEL", level).set("USHER_LOG__FORMAT", format).start().await;
+        let pool = Builder::new(2).set("USHER_LOG__LEVEL", level).set("USHER_LOG__FORMAT", format).start().await;
         pool.servers[0].add_recording(SimRecording::new("rec-1", "room", "Zaphod"));
         let answers = drive_all_calls(&pool).await;
         pool.wait_polls().await;
@@ -97,7 +110,8 @@ async fn no_secret_checksum_password_or_name_shows_in_logs_metrics_or_status_at_
         }
         // Forty hexadecimal digits or more in a row are a checksum, whoever made it.
         let hex = log.split(|letter: char| !letter.is_ascii_hexdigit()).find(|word| word.len() >= 40);
-        let ids: Vec<String> = pool.servers.iter().flat_map(|server| server.meetings()).map(|m| m.internal_id).collect();
+        let ids: Vec<String> =
+            pool.servers.iter().flat_map(|server| server.meetings()).map(|m| m.internal_id).collect();
         assert!(hex.is_none_or(|hex| ids.iter().any(|id| id.starts_with(hex))), "{level}: {hex:?}");
         assert!(!log.contains("panicked"), "{log}");
         assert!(log.lines().count() > 25, "the log has been looked at: {log}");
@@ -118,7 +132,8 @@ fn value(metrics: &str, series: &str) -> Option<f64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_of_this_version_is_there_with_its_labels_after_traffic() {
-    let limited = TenantBuilder::new("small", "tenant-secret-small", &["--host", "small.example.org", "--max-meetings", "1"]);
+    let limited =
+        TenantBuilder::new("small", "tenant-secret-small", &["--host", "small.example.org", "--max-meetings", "1"]);
     let main = TenantBuilder::new("main", "tenant-secret-main", &[]);
     let pool = Builder::new(2).tenants(vec![main, limited]).start().await;
     pool.servers[0].add_recording(SimRecording::new("rec-1", "room", "Recorded"));
@@ -355,8 +370,10 @@ async fn the_access_log_tells_who_called_what_where_and_how_long() {
         // The id and the address of a proxy are believed from the one that is trusted only.
         let url = format!("{}/livez", pool.http);
         for (from, is_trusted) in [("127.0.0.2", true), ("127.0.0.3", false)] {
-            let client = reqwest::Client::builder().local_address(Some(from.parse().unwrap())).no_proxy().build().unwrap();
-            let request = client.get(&url).header("x-request-id", "from-the-proxy").header("x-forwarded-for", "9.8.7.6");
+            let client =
+                reqwest::Client::builder().local_address(Some(from.parse().unwrap())).no_proxy().build().unwrap();
+            let request =
+                client.get(&url).header("x-request-id", "from-the-proxy").header("x-forwarded-for", "9.8.7.6");
             let answer = front_end.send(request).await;
             assert_eq!(answer.header("x-request-id") == Some("from-the-proxy"), is_trusted, "{from}");
             let id = answer.header("x-request-id").unwrap().to_owned();
@@ -366,7 +383,8 @@ async fn the_access_log_tells_who_called_what_where_and_how_long() {
             })
             .await;
         }
-        let client = reqwest::Client::builder().local_address(Some("127.0.0.2".parse().unwrap())).no_proxy().build().unwrap();
+        let client =
+            reqwest::Client::builder().local_address(Some("127.0.0.2".parse().unwrap())).no_proxy().build().unwrap();
         let answer = front_end.send(client.get(&url).header("x-request-id", "a b\"c=d")).await;
         assert_eq!(answer.header("x-request-id").unwrap().len(), 16, "an id that could forge a line is replaced");
     }

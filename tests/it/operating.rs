@@ -101,7 +101,8 @@ async fn a_stop_finishes_and_answers_what_is_on_its_way() {
         let front_end = front_end.clone();
         async move { front_end.get("create", "name=Slow&meetingID=slow").await }
     });
-    eventually("the create is on its way", || async { (pool.servers[0].count_calls("create") == 1).then_some(()) }).await;
+    eventually("the create is on its way", || async { (pool.servers[0].count_calls("create") == 1).then_some(()) })
+        .await;
     pool.signal("TERM");
     let not_ready = eventually("both listeners say that a stop has begun", || async {
         let public = front_end.fetch(&format!("{}/readyz", pool.http)).await;
@@ -131,7 +132,8 @@ async fn hanging_create(pool: &Pool) {
     pool.servers[0].fault_on("create", Fault::WorkButNoAnswer, None);
     let (http, url) = (pool.front_end().http, pool.front_end().url("create", "name=Hung&meetingID=hung"));
     tokio::spawn(async move { drop(http.get(url).send().await) });
-    eventually("the create is on its way", || async { (pool.servers[0].count_calls("create") == 1).then_some(()) }).await;
+    eventually("the create is on its way", || async { (pool.servers[0].count_calls("create") == 1).then_some(()) })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +185,10 @@ async fn what_keeps_it_from_starting_is_one_sentence_and_exit_code_1() {
         let (code, errors) = refuses_to_serve(&pool, (variable, value)).await;
         assert_eq!(code, Some(1), "{variable}: {errors}");
         assert_eq!(errors.trim_end().lines().count(), 1, "{variable}: {errors}");
-        assert!(errors.starts_with("usher: ") && words.iter().all(|word| errors.contains(word)), "{variable}: {errors}");
+        assert!(
+            errors.starts_with("usher: ") && words.iter().all(|word| errors.contains(word)),
+            "{variable}: {errors}"
+        );
     }
 }
 
@@ -414,7 +419,8 @@ fn project(path: &str) -> String {
 #[test]
 fn the_shipped_configuration_passes_the_check() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/usher.toml");
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_usher")).arg("-c").arg(file).arg("check").output().unwrap();
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_usher")).arg("-c").arg(file).arg("check").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
@@ -446,7 +452,9 @@ fn the_systemd_unit_is_hardened_and_reloads() {
     ] {
         assert!(has(line), "usher.service lacks {line}");
     }
-    assert!(project("systemd/sysusers.d/usher.conf").lines().any(|line| line.starts_with("u") && line.contains("usher")));
+    assert!(
+        project("systemd/sysusers.d/usher.conf").lines().any(|line| line.starts_with("u") && line.contains("usher"))
+    );
     assert!(project("systemd/tmpfiles.d/usher.conf").contains("usher"));
 }
 
