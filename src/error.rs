@@ -40,6 +40,10 @@ impl ApiError {
     pub fn checksum() -> Self {
         Self::client("checksumError", "Checksums do not match")
     }
+    /// Answered with HTTP 413.
+    pub fn too_large(message: &'static str) -> Self {
+        Self::client("requestTooLarge", message)
+    }
     pub fn missing_meeting_id() -> Self {
         Self::client("missingParamMeetingID", "You must specify a meeting ID for the meeting.")
     }

@@ -70,7 +70,9 @@ pub fn new_meeting_fragment(meeting: &NewMeeting<'_>) -> Vec<u8> {
     xml.plain("hasUserJoined", created.has_user_joined);
     xml.plain("recording", meeting.recording);
     xml.plain("hasBeenForciblyEnded", created.forcibly_ended);
-    for name in ["startTime", "endTime", "participantCount", "listenerCount", "voiceParticipantCount", "videoCount"] {
+    // BBB starts the clock of a meeting as it makes it, whether anybody is in or not.
+    xml.plain("startTime", created.create_time);
+    for name in ["endTime", "participantCount", "listenerCount", "voiceParticipantCount", "videoCount"] {
         xml.plain(name, 0);
     }
     xml.plain("maxUsers", meeting.max_users);

@@ -149,6 +149,14 @@ impl Params {
         });
     }
 
+    /// Makes every BBB read this value: exactly one of that name, the caller's own bytes if they say so already.
+    pub fn ensure(&mut self, name: &str, value: &str) {
+        let given = self.named().filter(|pair| pair.name == name).count();
+        if given != 1 || self.get(name) != Some(value) {
+            self.set(name, value);
+        }
+    }
+
     /// Sets `name` only when it is absent; an empty value counts as present.
     pub fn set_default(&mut self, name: &str, value: &str) {
         if !self.contains(name) {
@@ -299,6 +307,15 @@ mod tests {
         params.set_default("c", "3");
         assert_eq!(params.to_query(), "a=1&x=%C3%A4+%26%3D%7E&b=2&&new=&c=3");
         assert_eq!(params.get("x"), Some("ä &=~"));
+    }
+
+    #[test]
+    fn ensures_without_need_to_write() {
+        let mut params = parse("n=+%61+&a=2&n=3");
+        params.ensure("n", "a");
+        assert_eq!(params.to_query(), "n=+%61+&a=2&n=3");
+        params.ensure("n", "b");
+        assert_eq!(params.to_query(), "n=b&a=2");
     }
 
     #[test]

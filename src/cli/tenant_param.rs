@@ -35,7 +35,7 @@ pub enum ParamCommand {
     /// Set the rule for one parameter
     Set {
         tenant: String,
-        /// Parameter name, or NAME=VALUE
+        /// Parameter name, or NAME=VALUE; a block may end in `*` for a whole family, such as `userdata-*`
         param: String,
         /// Value; none for --kind block
         #[arg(allow_hyphen_values = true)]
@@ -84,7 +84,9 @@ pub fn checked_rule(
         (value, _) => (param, value),
     };
     let good = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 128 || !name.chars().all(good) {
+    // Only a block may name a whole family, such as `userdata-*`.
+    let letters = if kind == ParamKind::Block { name.strip_suffix('*').unwrap_or(name) } else { name };
+    if letters.is_empty() || name.len() > 128 || !letters.chars().all(good) {
         return Err(CliError::Usage(format!(
             "`{name}` is not a parameter name; write it as the BBB API does, for example maxParticipants"
         )));
@@ -220,6 +222,9 @@ mod tests {
             (ParamKind::Override, "meetingID", Some("x")),
             (ParamKind::Block, "checksum", None),
             (ParamKind::Default, "a b", Some("x")),
+            (ParamKind::Override, "userdata-*", Some("x")),
+            (ParamKind::Block, "*", None),
+            (ParamKind::Block, "user*data", None),
         ] {
             assert!(matches!(rule(kind, param, value), Err(CliError::Usage(_))), "{param}");
         }

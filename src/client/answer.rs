@@ -27,17 +27,29 @@ pub enum CallError {
     /// The call may have been carried out.
     #[error("{0}")]
     Unclear(String),
+    /// The server answered, with this HTTP status instead of 200.
+    #[error("HTTP status {0}")]
+    Status(u16),
+    /// The server answered, but not as BBB does.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 impl CallError {
     pub fn may_have_happened(&self) -> bool {
-        matches!(self, Self::Unclear(_))
+        !matches!(self, Self::NotSent(_))
+    }
+
+    /// The HTTP server or servlet container refused the request for its form or size, before BBB saw it: nothing has
+    /// happened, and nothing is wrong with the server.
+    pub fn refuses_request(&self) -> bool {
+        matches!(self, Self::Status(400 | 413 | 414 | 431))
     }
 }
 
 impl From<BadAnswer> for CallError {
     fn from(bad: BadAnswer) -> Self {
-        Self::Unclear(bad.to_string())
+        Self::Unreadable(bad.to_string())
     }
 }
 

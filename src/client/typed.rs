@@ -24,7 +24,7 @@ impl BbbClient {
         Ok(bbb::read_meetings(&answer.body)?)
     }
 
-    /// One meeting, `None` if the server does not know it.
+    /// One meeting by its external or whole internal id, `None` if the server does not know it.
     pub async fn meeting(
         &self,
         server: &ServerRecord,
@@ -35,7 +35,7 @@ impl BbbClient {
         let answer = ok(self.call(server, "getMeetingInfo", &query, Body::None, limit).await?)?;
         let found = bbb::read_meeting_info(&answer.body)?;
         // BBB 2.4 and later also resolve prefixes of internal ids (bbb-api.md section 3.5).
-        Ok(found.filter(|found| found.meeting_id == *meeting))
+        Ok(found.filter(|found| found.meeting_id == *meeting || found.internal_id.as_str() == meeting.as_str()))
     }
 
     /// Ends a meeting; the reply says whether the server agreed.
@@ -66,5 +66,5 @@ pub fn ok(answer: Answer) -> Result<Answer, CallError> {
     if answer.status == StatusCode::OK {
         return Ok(answer);
     }
-    Err(CallError::Unclear(format!("HTTP status {}", answer.status.as_u16())))
+    Err(CallError::Status(answer.status.as_u16()))
 }

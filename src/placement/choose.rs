@@ -3,13 +3,16 @@
 //! `choose` leaves the meeting claimed with its expected load on the server before anybody calls that server
 //! (load-model.md section 7, rule 1). While a create runs here, `creating` keeps polls from judging the claim.
 
-use super::entry::MeetingEntry;
+use bytes::Bytes;
+
+use super::entry::{BreakoutEntry, Figures, MeetingEntry};
 use super::state::State;
 use super::{Choice, Confirmed, Ledger, Refusal, Wish};
+use crate::bbb::Created;
 use crate::clock::Millis;
 use crate::ids::{MeetingKey, ServerId};
 use crate::pool::load::Audio;
-use crate::store::{Phase, Placement};
+use crate::store::{Confirmation, Phase, Placement};
 
 impl Ledger {
     /// Chooses a server for a new meeting and reserves its expected load there, or reserves nothing. The create counts
@@ -52,6 +55,18 @@ impl Ledger {
         }
     }
 
+    /// The meeting as it is, to be put back if moving it comes to nothing.
+    pub fn snapshot(&self, key: &MeetingKey) -> Option<Snapshot> {
+        self.state.lock().meetings.get(key).cloned().map(Snapshot)
+    }
+
+    /// Undoes a `rechoose`. A server that has left the table meanwhile has taken its meetings with it.
+    pub fn put_back(&self, key: &MeetingKey, before: Snapshot, now: Millis) {
+        let mut state = self.state.lock();
+        state.remove(key);
+        state.insert(key.clone(), before.0, now);
+    }
+
     /// Another create for a meeting that has its server already is about to be sent there: until `confirm`, `cancel` or
     /// `release`, no poll ends the meeting. `false` if there is no such meeting on that server.
     pub fn hold(&self, key: &MeetingKey, server: ServerId, now: Millis) -> bool {
@@ -78,6 +93,33 @@ impl Ledger {
             return false;
         }
         state.change(key, now, |entry| entry.confirm(confirmed)).is_some()
+    }
+
+    /// A front end has made a breakout room, which BBB gave an id of its own (bbb-api.md section 3.4): it hangs under its
+    /// parent like those that BBB makes itself. `false` if the parent is not on `server`.
+    pub fn note_breakout(&self, server: ServerId, created: &Created, fragment: Bytes, now: Millis) -> bool {
+        let mut state = self.state.lock();
+        let parent = created.parent.as_ref().and_then(|parent| state.by_internal.get(parent)).cloned();
+        let Some(parent) = parent.filter(|key| state.meetings.get(key).is_some_and(|entry| entry.server == server))
+        else {
+            return false;
+        };
+        let room = BreakoutEntry {
+            bbb_id: created.meeting_id.clone(),
+            internal_id: created.internal_id.clone(),
+            create_time: created.create_time,
+            attendee_pw: created.attendee_pw.clone(),
+            moderator_pw: created.moderator_pw.clone(),
+            running: false,
+            figures: Figures::default(),
+            xml: fragment,
+            known_at: now,
+        };
+        let add = |entry: &mut MeetingEntry| {
+            entry.breakouts.retain(|known| known.bbb_id != room.bbb_id);
+            entry.breakouts.push(room);
+        };
+        state.change(&parent, now, add).is_some()
     }
 
     /// A create is over and there is no such meeting on `server`: the reservation is given back. A meeting that was
@@ -123,6 +165,22 @@ impl Ledger {
     /// Removes a meeting, whatever its phase. `true` if it was there.
     pub fn forget(&self, key: &MeetingKey) -> bool {
         self.state.lock().remove(key).is_some()
+    }
+}
+
+/// A meeting as it was at a moment.
+pub struct Snapshot(MeetingEntry);
+
+impl Snapshot {
+    /// What the store should know of it; `None` if it was never confirmed.
+    pub fn confirmation(&self) -> Option<Confirmation> {
+        let Self(entry) = self;
+        Some(Confirmation {
+            internal_id: entry.internal_id.clone().filter(|_| entry.phase == Phase::Confirmed)?,
+            create_time: entry.create_time,
+            attendee_pw: entry.attendee_pw.clone(),
+            moderator_pw: entry.moderator_pw.clone(),
+        })
     }
 }
 

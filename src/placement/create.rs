@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use log::{info, warn};
 
-use super::{Choice, Confirmed, MeetingView, Placer, Refusal, Wish};
+use super::unwritten::Unwritten;
+use super::{Choice, Confirmed, MeetingView, Placer, Refusal, Snapshot, Wish};
 use crate::bbb::{self, Created, Meeting, NewMeeting, Params, Reply};
 use crate::client::{Body, CallError, ok};
 use crate::error::ApiError;
@@ -23,8 +24,12 @@ use crate::store::{Claim, Confirmation, Eviction, Phase, Placement, ServerRecord
 const ASK_LIMIT: Duration = Duration::from_secs(2);
 /// With less time left than this no further server is tried.
 const LEAST_TRY: Duration = Duration::from_millis(500);
+/// How long an answer waits for the store to take the confirmation.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 /// Share of the remaining time that one try may take, so that a silent server leaves time for another.
 const TRY_SHARE: f64 = 0.6;
+/// The same for asking afterwards.
+const ASK_SHARE: f64 = 0.3;
 
 /// Everything a create needs, independent of the server that will take it.
 pub struct CreateOrder {
@@ -52,6 +57,8 @@ enum Try {
     Done(Box<Created>, Bytes),
     /// BBB refused for a reason that is the caller's: the same everywhere.
     Refused(Reply, Bytes),
+    /// The request is too long or too large for the server; nothing happened, and it would be so everywhere.
+    TooMuch,
     /// This server cannot; nothing happened there.
     Failed(String),
     /// This server cannot; it may have done the work, or may still do it.
@@ -60,21 +67,35 @@ enum Try {
 
 impl Placer {
     /// Creates the meeting, or finds it created. Errors have changed nothing.
-    pub async fn create(&self, order: &CreateOrder) -> Result<CreateAnswer, ApiError> {
+    ///
+    /// Runs on a task of its own, bounded by the order's deadline: a caller who hangs up must leave no reservation and
+    /// no placement half made.
+    pub async fn create(self: &Arc<Self>, order: CreateOrder) -> Result<CreateAnswer, ApiError> {
+        let placer = self.clone();
+        let work = tokio::spawn(async move { placer.create_in_turn(&order).await });
+        work.await.unwrap_or_else(|error| {
+            log::error!(error:% = error; "create broken off");
+            Err(ApiError::us("The meeting could not be created. Try again in a moment."))
+        })
+    }
+
+    async fn create_in_turn(&self, order: &CreateOrder) -> Result<CreateAnswer, ApiError> {
         let key = &order.wish.key;
         let limit = order.deadline.saturating_duration_since(Instant::now());
         let turn = tokio::time::timeout(limit, self.gate.enter(key)).await;
         let turn =
             turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
-        match self.ledger.find(key) {
-            None => self.place(order).await,
-            Some(view) => match self.fate(&view, order).await? {
-                Fate::Stays => {
+        loop {
+            let Some(view) = self.ledger.find(key) else { return self.place(order).await };
+            match self.fate(&view, order).await? {
+                Fate::Moves(eviction) => return self.replace(order, &view, eviction).await,
+                // Held before others get their turn: from here on no poll ends it, and no news replaces it.
+                Fate::Stays if self.ledger.hold(key, view.server, self.clock.now()) => {
                     drop(turn);
-                    self.repeat(order, &view).await
+                    return self.repeat(order, &view).await;
                 }
-                Fate::Moves(eviction) => self.replace(order, &view, eviction).await,
-            },
+                Fate::Stays => {} // it ended in this very moment
+            }
         }
     }
 
@@ -100,7 +121,7 @@ impl Placer {
         }
         // A server being emptied keeps what runs on it, but gets nothing back that has ended.
         let limit = order.deadline.saturating_duration_since(Instant::now()).min(ASK_LIMIT);
-        match self.client.meeting(server, &view.bbb_id, limit).await {
+        match self.client.meeting(server, &view.called, limit).await {
             Ok(Some(_)) => Ok(Fate::Stays),
             Ok(None) => Ok(Fate::Moves(None)),
             Err(error) => {
@@ -110,7 +131,7 @@ impl Placer {
         }
     }
 
-    /// A create for a meeting that has its server: BBB answers it as the duplicate it is.
+    /// A create for a meeting that has its server, held by the caller: BBB answers it as the duplicate it is.
     async fn repeat(&self, order: &CreateOrder, view: &MeetingView) -> Result<CreateAnswer, ApiError> {
         let server = &view.record;
         let started = Instant::now();
@@ -121,8 +142,16 @@ impl Placer {
                 self.confirm(&order.wish.key, server, &created, order).await;
                 Ok(answered(server, body, started, None))
             }
-            Try::Refused(reply, body) => Ok(answered(server, body, started, Some(reply))),
+            Try::Refused(reply, body) => {
+                self.ledger.release(&order.wish.key, server.id);
+                Ok(answered(server, body, started, Some(reply)))
+            }
+            Try::TooMuch => {
+                self.ledger.release(&order.wish.key, server.id);
+                Err(ApiError::too_large("The BigBlueButton server does not take a request of this size."))
+            }
             Try::Failed(reason) | Try::Unclear(reason) => {
+                self.ledger.release(&order.wish.key, server.id);
                 warn!(server = server.name.as_str(), reason = reason.as_str(); "create for a running meeting failed");
                 Err(unavailable("The server of this meeting does not answer. Try again in a moment."))
             }
@@ -134,8 +163,9 @@ impl Placer {
         let key = &order.wish.key;
         let now = self.clock.now();
         let choice = self.ledger.choose(&order.wish, now).map_err(|refusal| self.refused(refusal, order))?;
-        let server = self.server_of(&choice)?;
         let mut reserved = Reservation { placer: self, key, server: choice.server, kept: false };
+        let server = self.server_of(&choice);
+        let server = server.ok_or_else(|| ApiError::us("The chosen server has just been removed. Try again."))?;
         let placement = Placement {
             tenant: key.tenant,
             meeting: key.meeting.clone(),
@@ -156,8 +186,8 @@ impl Placer {
                 self.metrics.placement_conflicts.inc();
                 drop(reserved);
                 self.ledger.put(theirs, self.clock.now());
-                let view =
-                    self.ledger.find(key).ok_or_else(|| ApiError::us("The meeting's server is unknown here."))?;
+                let view = self.ledger.find(key).filter(|view| self.ledger.hold(key, view.server, now));
+                let view = view.ok_or_else(|| ApiError::us("The meeting's server is unknown here."))?;
                 return self.repeat(order, &view).await;
             }
             Err(StoreError::Conflict(_)) => {
@@ -166,7 +196,7 @@ impl Placer {
             Err(error) => return Err(store_failed(&error)),
         }
         self.metrics.placements.with_label_values(&[&server.name, choice.reason]).inc();
-        let outcome = self.try_servers(order, server, &mut reserved).await;
+        let outcome = self.try_servers(order, server, None, &mut reserved).await;
         reserved.kept = true; // from here on the outcome has settled it
         outcome
     }
@@ -181,23 +211,33 @@ impl Placer {
         let key = &order.wish.key;
         let mut wish = order.wish.clone();
         wish.exclude.push(view.server);
+        let Some(before) = self.ledger.snapshot(key) else {
+            return Err(unavailable("This meeting has just ended. Try again in a moment."));
+        };
         let choice = self.ledger.rechoose(&wish, self.clock.now()).map_err(|refusal| self.refused(refusal, order))?;
-        let server = self.server_of(&choice)?;
-        let moved = self.store.move_placement(key, view.server, choice.server, choice.why.to_json(), eviction);
+        let Some(server) = self.server_of(&choice) else {
+            self.ledger.put_back(key, before, self.clock.now());
+            return Err(ApiError::us("The chosen server has just been removed. Try again."));
+        };
+        let moved = self.store.move_placement(key, view.server, choice.server, choice.why.to_json(), eviction.clone());
         match self.timed_store("move", moved).await {
             Ok(true) => {}
             Ok(false) => {
+                self.ledger.put_back(key, before, self.clock.now());
                 self.reread(key).await;
                 return Err(unavailable("This meeting is being moved. Try again in a moment."));
             }
             Err(error) => {
-                self.reread(key).await;
+                self.ledger.put_back(key, before, self.clock.now());
                 return Err(store_failed(&error));
             }
         }
+        self.reload_evictions().await;
         self.metrics.placements.with_label_values(&[&server.name, choice.reason]).inc();
         let mut reserved = Reservation { placer: self, key, server: choice.server, kept: false };
-        let outcome = self.try_servers(order, server, &mut reserved).await;
+        // Nothing to go back to where the server has said that the meeting is over.
+        let displaced = eviction.map(|eviction| Displaced { server: view.server, before, eviction });
+        let outcome = self.try_servers(order, server, displaced, &mut reserved).await;
         reserved.kept = true;
         outcome
     }
@@ -207,6 +247,7 @@ impl Placer {
         &self,
         order: &CreateOrder,
         first: Arc<ServerRecord>,
+        displaced: Option<Displaced>,
         reserved: &mut Reservation<'_>,
     ) -> Result<CreateAnswer, ApiError> {
         let key = &order.wish.key;
@@ -222,8 +263,12 @@ impl Placer {
                     return Ok(answered(&server, body, started, None));
                 }
                 Try::Refused(reply, body) => {
-                    self.give_up(key, &server, None).await;
+                    self.give_up(key, &server, None, displaced).await;
                     return Ok(answered(&server, body, started, Some(reply)));
+                }
+                Try::TooMuch => {
+                    self.give_up(key, &server, None, displaced).await;
+                    return Err(ApiError::too_large("The BigBlueButton server does not take a request of this size."));
                 }
                 Try::Failed(reason) => (reason, None),
                 Try::Unclear(reason) => match self.ask(&server, order).await {
@@ -241,29 +286,50 @@ impl Placer {
                 "create failed on a server, trying the next");
             wish.exclude.push(server.id);
             let out_of_time = order.deadline.saturating_duration_since(Instant::now()) < LEAST_TRY;
-            let next = if out_of_time { None } else { self.ledger.rechoose(&wish, self.clock.now()).ok() };
-            let Some(choice) = next else {
-                self.give_up(key, &server, leftover).await;
+            let next = if out_of_time { None } else { self.next_server(key, &wish) };
+            let Some((choice, next, before)) = next else {
+                self.give_up(key, &server, leftover, displaced).await;
                 return Err(ApiError::server(
                     "internalError",
                     "No server could create the meeting. Try again in a moment.",
                 ));
             };
-            let from = std::mem::replace(&mut server, self.server_of(&choice)?);
+            let from = std::mem::replace(&mut server, next);
             reserved.server = choice.server;
-            let moved = self.store.move_placement(key, from.id, choice.server, choice.why.to_json(), leftover);
+            let has_leftover = leftover.is_some();
+            let moved = self.store.move_placement(key, from.id, choice.server, choice.why.to_json(), leftover.clone());
             match self.timed_store("move", moved).await {
+                Ok(true) if has_leftover => self.reload_evictions().await,
                 Ok(true) => {}
-                Ok(false) | Err(_) => {
+                Ok(false) => {
+                    self.ledger.release(key, choice.server);
                     self.reread(key).await;
-                    return Err(ApiError::us(
-                        "The meeting could not be moved to another server. Try again in a moment.",
-                    ));
+                    if let Some(eviction) = leftover {
+                        self.write_or_keep(Unwritten::Evicted(eviction)).await;
+                    }
+                    return Err(unavailable("This meeting is being moved. Try again in a moment."));
+                }
+                Err(error) => {
+                    // The claim on the failed server is still what the store says; polls of it decide.
+                    self.ledger.put_back(key, before, self.clock.now());
+                    self.ledger.release(key, from.id);
+                    return Err(store_failed(&error));
                 }
             }
             self.metrics.create_retries.inc();
             self.metrics.placements.with_label_values(&[&server.name, "retry"]).inc();
         }
+    }
+
+    /// The next best server with the reservation moved there, and what the ledger had before.
+    fn next_server(&self, key: &MeetingKey, wish: &Wish) -> Option<(Choice, Arc<ServerRecord>, Snapshot)> {
+        let before = self.ledger.snapshot(key)?;
+        let choice = self.ledger.rechoose(wish, self.clock.now()).ok()?;
+        let Some(record) = self.server_of(&choice) else {
+            self.ledger.put_back(key, before, self.clock.now());
+            return None;
+        };
+        Some((choice, record, before))
     }
 
     /// One call of `create`.
@@ -274,12 +340,11 @@ impl Placer {
         };
         let answer = match self.client.call(server, "create", &params.to_query(), body, limit).await.and_then(ok) {
             Ok(answer) => answer,
+            Err(error) if error.refuses_request() => return Try::TooMuch,
             Err(error) => {
                 self.monitor.call_failed(server.id, &error);
-                return match error {
-                    CallError::NotSent(reason) => Try::Failed(reason),
-                    CallError::Unclear(reason) => Try::Unclear(reason),
-                };
+                let reason = error.to_string();
+                return if error.may_have_happened() { Try::Unclear(reason) } else { Try::Failed(reason) };
             }
         };
         match bbb::read_created(&answer.body) {
@@ -304,7 +369,7 @@ impl Placer {
     /// Whether a server did the work of a create whose answer was lost.
     async fn ask(&self, server: &Arc<ServerRecord>, order: &CreateOrder) -> Option<Meeting> {
         let left = order.deadline.saturating_duration_since(Instant::now());
-        let limit = left.mul_f64(TRY_SHARE).min(ASK_LIMIT);
+        let limit = left.mul_f64(ASK_SHARE).min(ASK_LIMIT);
         let found = self.client.meeting(server, &order.wish.bbb_id, limit).await.ok().flatten()?;
         (!found.forcibly_ended).then_some(found)
     }
@@ -319,27 +384,21 @@ impl Placer {
         }
     }
 
-    /// Tells ledger and store what the server answered. The claim is durable already, so a kill before the store has
-    /// this loses nothing: the next poll says it again.
     async fn confirm(&self, key: &MeetingKey, server: &Arc<ServerRecord>, created: &Created, order: &CreateOrder) {
-        let now = self.clock.now();
-        let fragment = bbb::new_meeting_fragment(&NewMeeting::from_create(created, &order.params));
-        let confirmed = Confirmed {
-            internal_id: created.internal_id.clone(),
-            create_time: created.create_time,
-            attendee_pw: created.attendee_pw.clone(),
-            moderator_pw: created.moderator_pw.clone(),
-            fragment: fragment.into(),
-            created_at: now,
-        };
-        self.ledger.confirm(key, server.id, confirmed);
+        let fragment = Bytes::from(bbb::new_meeting_fragment(&NewMeeting::from_create(created, &order.params)));
+        if created.meeting_id != order.wish.bbb_id
+            && self.ledger.note_breakout(server.id, created, fragment.clone(), self.clock.now())
+        {
+            // Nobody will ever ask for the room by the id in the create.
+            return self.give_up(key, server, None, None).await;
+        }
         let confirmation = Confirmation {
             internal_id: created.internal_id.clone(),
             create_time: created.create_time,
             attendee_pw: created.attendee_pw.clone(),
             moderator_pw: created.moderator_pw.clone(),
         };
-        self.write_confirmation(key.clone(), server.id, confirmation);
+        self.confirm_with(key, server, confirmation, fragment).await;
     }
 
     async fn confirm_meeting(&self, key: &MeetingKey, server: &Arc<ServerRecord>, meeting: &Meeting) {
@@ -349,29 +408,83 @@ impl Placer {
             attendee_pw: meeting.attendee_pw.clone(),
             moderator_pw: meeting.moderator_pw.clone(),
         };
+        self.confirm_with(key, server, confirmation, meeting.xml.clone()).await;
+    }
+
+    /// Tells ledger and store what the server answered, before the caller hears of it: after a kill the meeting is
+    /// listed at once. A store that fails now holds nobody up, because the claim is durable already.
+    async fn confirm_with(
+        &self,
+        key: &MeetingKey,
+        server: &Arc<ServerRecord>,
+        confirmation: Confirmation,
+        fragment: Bytes,
+    ) {
         let confirmed = Confirmed {
-            internal_id: meeting.internal_id.clone(),
-            create_time: meeting.create_time,
-            attendee_pw: meeting.attendee_pw.clone(),
-            moderator_pw: meeting.moderator_pw.clone(),
-            fragment: meeting.xml.clone(),
+            internal_id: confirmation.internal_id.clone(),
+            create_time: confirmation.create_time,
+            attendee_pw: confirmation.attendee_pw.clone(),
+            moderator_pw: confirmation.moderator_pw.clone(),
+            fragment,
             created_at: self.clock.now(),
         };
         self.ledger.confirm(key, server.id, confirmed);
-        self.write_confirmation(key.clone(), server.id, confirmation);
+        let change = Unwritten::Confirmed(key.clone(), server.id, confirmation);
+        if tokio::time::timeout(CONFIRM_LIMIT, self.write_or_keep(change.clone())).await.is_err() {
+            self.keep(change);
+        }
     }
 
-    /// Takes a placement back that came to nothing, leaving a note for what a server may still have done.
-    async fn give_up(&self, key: &MeetingKey, server: &Arc<ServerRecord>, leftover: Option<Eviction>) {
-        self.ledger.cancel(key, server.id);
-        if let Some(eviction) = leftover
-            && let Err(error) = self.store.add_eviction(eviction.clone()).await
-        {
-            warn!(server = server.name.as_str(), error:% = error; "eviction not stored");
+    /// Takes a placement back that came to nothing, leaving a note for what a server may still have done. A meeting
+    /// that had a server before goes back there: it may live on, and must not be forgotten.
+    ///
+    /// The ledger lets go last, so that no poll takes the leftover for a stranger's meeting.
+    async fn give_up(
+        &self,
+        key: &MeetingKey,
+        server: &Arc<ServerRecord>,
+        leftover: Option<Eviction>,
+        displaced: Option<Displaced>,
+    ) {
+        if let Some(eviction) = leftover {
+            self.write_or_keep(Unwritten::Evicted(eviction)).await;
         }
-        if let Err(error) = self.timed_store("release", self.store.release(key, server.id, None)).await {
-            warn!(server = server.name.as_str(), error:% = error; "placement not released, polls will do it");
+        if let Some(displaced) = displaced {
+            return self.go_back(key, server, displaced).await;
         }
+        match self.timed_store("release", self.store.release(key, server.id, None)).await {
+            Ok(_) => {
+                self.ledger.cancel(key, server.id);
+            }
+            Err(error) => {
+                warn!(server = server.name.as_str(), error:% = error; "placement not released, polls will do it");
+                self.ledger.release(key, server.id);
+            }
+        }
+    }
+
+    async fn go_back(&self, key: &MeetingKey, server: &Arc<ServerRecord>, displaced: Displaced) {
+        let Displaced { server: old, before, eviction } = displaced;
+        let why = r#"{"reason":"kept","text":"No other server could take the meeting, so it stays where it was."}"#;
+        let moved = self.store.move_placement(key, server.id, old, why.to_owned(), None);
+        match self.timed_store("move", moved).await {
+            Ok(true) => {}
+            Ok(false) => {
+                self.ledger.release(key, server.id);
+                return self.reread(key).await;
+            }
+            Err(error) => {
+                warn!(server = server.name.as_str(), error:% = error; "placement not moved back, polls will decide");
+                return self.ledger.release(key, server.id);
+            }
+        }
+        let confirmation = before.confirmation();
+        self.ledger.put_back(key, before, self.clock.now());
+        if let Some(confirmation) = confirmation {
+            self.write_or_keep(Unwritten::Confirmed(key.clone(), old, confirmation)).await;
+        }
+        // Should this fail, the copy is the placed meeting all the same, which no eviction touches.
+        let _ = self.timed_store("update", self.store.remove_eviction(&eviction)).await;
         self.reload_evictions().await;
     }
 
@@ -401,10 +514,16 @@ impl Placer {
         }
     }
 
-    fn server_of(&self, choice: &Choice) -> Result<Arc<ServerRecord>, ApiError> {
-        let view = self.ledger.server(choice.server);
-        view.map(|view| view.record).ok_or_else(|| ApiError::us("The chosen server has just been removed. Try again."))
+    fn server_of(&self, choice: &Choice) -> Option<Arc<ServerRecord>> {
+        Some(self.ledger.server(choice.server)?.record)
     }
+}
+
+/// Where a meeting was before it was moved because its server is lost.
+struct Displaced {
+    server: ServerId,
+    before: Snapshot,
+    eviction: Eviction,
 }
 
 /// What becomes of a placed meeting at a further create.
@@ -414,8 +533,8 @@ enum Fate {
     Moves(Option<Eviction>),
 }
 
-/// Gives the ledger's reservation back unless the create came to an end of its own: a cancelled or panicking request
-/// must not leave load behind.
+/// Gives the ledger's reservation back unless the create came to an end of its own: one that is broken off must not
+/// leave load behind.
 struct Reservation<'a> {
     placer: &'a Placer,
     key: &'a MeetingKey,
@@ -449,8 +568,9 @@ fn eviction_of(view: &MeetingView, now: crate::clock::Millis) -> Eviction {
 /// BBB before mid-2023 wants both passwords for a repeated create, even if the first had none (bbb-api.md 3.4).
 fn with_known_passwords(params: &Params, view: &MeetingView) -> Params {
     let mut params = params.clone();
-    if params.get("attendeePW").is_none()
-        && params.get("moderatorPW").is_none()
+    let is_absent = |name: &str| params.get(name).is_none_or(str::is_empty);
+    if is_absent("attendeePW")
+        && is_absent("moderatorPW")
         && let (Some(attendee), Some(moderator)) = (&view.attendee_pw, &view.moderator_pw)
     {
         params.set("attendeePW", attendee.reveal());

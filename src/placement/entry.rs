@@ -35,6 +35,8 @@ pub(super) struct BreakoutEntry {
     pub running: bool,
     pub figures: Figures,
     pub xml: Bytes,
+    /// When what stands here was learned: a poll that was sent earlier cannot take the room away.
+    pub known_at: Millis,
 }
 
 /// Counters of the last poll.

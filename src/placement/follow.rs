@@ -9,6 +9,7 @@ use std::time::Duration;
 use log::{info, warn};
 
 use super::Placer;
+use crate::ids::MeetingKey;
 use crate::store::StoreError;
 use crate::tenant::Tenants;
 
@@ -38,18 +39,29 @@ impl Placer {
         if changes.configuration {
             self.reload_configuration().await?;
         }
-        for key in &changes.placements {
-            match self.store.placement(key).await? {
-                Some(placement) => self.ledger.put(placement, self.clock.now()),
-                None => self.ledger.forget(key),
-            };
-        }
+        self.postponed.lock().extend(changes.placements);
         *self.cursor.lock() = changes.cursor;
-        Ok(())
+        let due = std::mem::take(&mut *self.postponed.lock());
+        for key in due {
+            self.take_over(key).await;
+        }
+        self.write_kept().await
+    }
+
+    /// Takes over what the store says about one meeting, unless it is being created here: that create settles with
+    /// the store by itself, and reading in the middle of it would tear its entry away. Then, later.
+    async fn take_over(&self, key: MeetingKey) {
+        let turn = self.gate.try_enter(&key);
+        let is_creating = self.ledger.find(&key).is_some_and(|view| view.creating);
+        if turn.is_none() || is_creating {
+            return self.postponed.lock().push(key);
+        }
+        self.reread(&key).await;
     }
 
     /// Servers, tenants and evictions anew.
     pub(super) async fn reload_configuration(&self) -> Result<(), StoreError> {
+        let _turn = self.reading.lock().await;
         let now = self.clock.now();
         let servers = self.store.servers().await?;
         let tenants = self.store.tenants().await?;

@@ -33,6 +33,14 @@ impl CreateGate {
         turn.held = Some(queue.lock_owned().await);
         turn
     }
+
+    /// The turn if nobody has it.
+    pub fn try_enter(&self, key: &MeetingKey) -> Option<Turn<'_>> {
+        let queue = self.turns.lock().entry(key.clone()).or_default().clone();
+        let mut turn = Turn { gate: self, key: key.clone(), held: None };
+        turn.held = Some(queue.try_lock_owned().ok()?);
+        Some(turn)
+    }
 }
 
 impl Drop for Turn<'_> {

@@ -68,7 +68,7 @@ impl Ledger {
         }
         let ticket = JoinTicket {
             record: server.record.clone(),
-            bbb_id: entry.bbb_id.clone(),
+            called: state.name_on_server(entry),
             phase: entry.phase,
             internal_id: entry.internal_id.clone(),
             create_time: entry.create_time,
@@ -150,11 +150,26 @@ impl State {
         Usage { meetings: count(tenant.sums.meetings), people: count(tenant.sums.own_people) }
     }
 
+    /// BBB tries every id as the beginning of an internal id first, so an id such as `ab` may mean a stranger's
+    /// meeting; the whole internal id means ours.
+    fn name_on_server(&self, entry: &MeetingEntry) -> BbbMeetingId {
+        let id = entry.bbb_id.as_str();
+        let may_begin_one = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+        let Some(own) = entry.internal_id.as_ref().filter(|_| may_begin_one) else { return entry.bbb_id.clone() };
+        let others = self.servers.get(&entry.server).into_iter().flat_map(|server| &server.keys);
+        let is_taken = others.filter_map(|key| self.meetings.get(key)).any(|other| {
+            let rooms = other.breakouts.iter().map(|room| &room.internal_id);
+            rooms.chain(&other.internal_id).any(|internal| internal != own && internal.as_str().starts_with(id))
+        });
+        if is_taken { BbbMeetingId::new(own.as_str()) } else { entry.bbb_id.clone() }
+    }
+
     fn meeting_view(&self, key: &MeetingKey, entry: &MeetingEntry) -> Option<MeetingView> {
         let server = self.servers.get(&entry.server)?;
         Some(MeetingView {
             key: key.clone(),
             bbb_id: entry.bbb_id.clone(),
+            called: self.name_on_server(entry),
             server: entry.server,
             record: server.record.clone(),
             health: server.health,

@@ -22,6 +22,7 @@ mod state;
 mod sums;
 mod sweep;
 mod table;
+mod unwritten;
 mod view;
 mod watch;
 mod wish;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use choose::Snapshot;
 pub use create::{CreateAnswer, CreateOrder};
 pub use follow::FOLLOW_EVERY;
 pub use gate::CreateGate;

@@ -23,7 +23,7 @@ pub struct Monitor {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    /// Wakes the watch: servers changed, or a call failed and the server should be probed at once.
+    /// Wakes the watch: servers changed.
     pub(super) wake: Notify,
 }
 
@@ -50,7 +50,6 @@ impl Monitor {
     /// A real call failed through the server's fault.
     pub fn call_failed(&self, server: ServerId, error: &CallError) {
         self.observe(server, Source::Call, Err(error.to_string()));
-        self.wake.notify_one();
     }
 
     pub fn observe(&self, server: ServerId, source: Source, outcome: Result<(), String>) {

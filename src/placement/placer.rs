@@ -3,20 +3,22 @@
 //! `create.rs` places, `sweep.rs` learns from polls, `follow.rs` from the store; all three are methods of this type
 //! and are the only writers of placements.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use log::{error, warn};
+use log::error;
 use parking_lot::Mutex;
 
+use super::unwritten::Unwritten;
 use super::{CreateGate, Ledger, Monitor, Tombstones};
 use crate::client::BbbClient;
 use crate::clock::Clock;
-use crate::ids::{MeetingKey, ServerId};
+use crate::ids::MeetingKey;
 use crate::metrics::Metrics;
-use crate::store::{Confirmation, Cursor, Eviction, Store, StoreError};
+use crate::store::{Cursor, Eviction, Store, StoreError};
 use crate::tenant::Tenants;
 
 /// Settings that a reload may change.
@@ -42,6 +44,12 @@ pub struct Placer {
     /// Meetings known to have ended, so that a late poll cannot bring them back.
     pub(super) ended: Mutex<Tombstones>,
     pub(super) cursor: Mutex<Cursor>,
+    /// What the store could not be told yet.
+    pub(super) unwritten: Mutex<VecDeque<Unwritten>>,
+    /// News of other processes about meetings that were being created here.
+    pub(super) postponed: Mutex<Vec<MeetingKey>>,
+    /// Whole lists are read and taken over one at a time: an older one must not replace a newer one.
+    pub(super) reading: tokio::sync::Mutex<()>,
 }
 
 impl Placer {
@@ -68,6 +76,9 @@ impl Placer {
             evictions: ArcSwap::default(),
             ended: Mutex::default(),
             cursor: Mutex::default(),
+            unwritten: Mutex::default(),
+            postponed: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 
@@ -85,21 +96,15 @@ impl Placer {
         if worked && !works {
             error!(operation = operation; "the store fails");
         }
-        if !worked && works {
+        // A store that can be read may still take no claim: only a write proves that it works again.
+        let proves = !matches!(operation, "read" | "changes");
+        if !worked && works && proves {
             log::info!(operation = operation; "the store works");
         }
-        self.metrics.store_up.set(i64::from(works));
+        if !works || proves {
+            self.metrics.store_up.set(i64::from(works));
+        }
         outcome
-    }
-
-    /// Stores a confirmation behind the answer's back: the claim is durable already.
-    pub(super) fn write_confirmation(&self, key: MeetingKey, server: ServerId, confirmation: Confirmation) {
-        let store = self.store.clone();
-        tokio::spawn(async move {
-            if let Err(error) = store.confirm(&key, server, confirmation).await {
-                warn!(meeting = key.meeting.as_str(), error:% = error; "confirmation not stored, the next poll will say it again");
-            }
-        });
     }
 
     /// Takes what the store says about one meeting; used when this process lost a race.
@@ -107,7 +112,7 @@ impl Placer {
         match self.timed_store("read", self.store.placement(key)).await {
             Ok(Some(placement)) => self.ledger.put(placement, self.clock.now()),
             Ok(None) => self.ledger.forget(key),
-            Err(_) => false, // the picture stays as it is until the store works again
+            Err(_) => return self.postponed.lock().push(key.clone()), // until the store works again
         };
     }
 
@@ -118,6 +123,7 @@ impl Placer {
     }
 
     pub(super) async fn reload_evictions(&self) {
+        let _turn = self.reading.lock().await;
         if let Ok(evictions) = self.timed_store("read", self.store.evictions()).await {
             self.evictions.store(Arc::new(evictions));
         }

@@ -142,12 +142,15 @@ impl State {
                 continue;
             };
             if seen.insert(meeting.meeting_id.clone()) {
-                by_parent.entry(parent).or_default().push(breakout(meeting));
+                by_parent.entry(parent).or_default().push(breakout(meeting, moment.sent));
             }
         }
         for key in listed {
-            let breakouts = by_parent.remove(key).unwrap_or_default();
-            let had_some = self.meetings.get(key).is_some_and(|entry| !entry.breakouts.is_empty());
+            let mut breakouts = by_parent.remove(key).unwrap_or_default();
+            let known = self.meetings.get(key).map_or(&[][..], |entry| &entry.breakouts);
+            let had_some = !known.is_empty();
+            let is_newer = |room: &&BreakoutEntry| room.known_at >= moment.sent && !seen.contains(&room.bbb_id);
+            breakouts.extend(known.iter().filter(is_newer).cloned());
             if had_some || !breakouts.is_empty() {
                 self.change(key, moment.received, |entry| entry.breakouts = breakouts);
             }
@@ -243,8 +246,9 @@ fn confirmation(meeting: &bbb::Meeting) -> Confirmation {
     }
 }
 
-fn breakout(meeting: bbb::Meeting) -> BreakoutEntry {
+fn breakout(meeting: bbb::Meeting, known_at: Millis) -> BreakoutEntry {
     BreakoutEntry {
+        known_at,
         figures: Figures::of(&meeting),
         bbb_id: meeting.meeting_id,
         internal_id: meeting.internal_id,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use log::{info, warn};
 
 use super::Placer;
+use super::unwritten::Unwritten;
 use crate::bbb::{Meeting, MeetingList};
 use crate::clock::Millis;
 use crate::ids::{InternalId, MeetingKey};
@@ -40,6 +41,11 @@ impl Tombstones {
     }
 }
 
+/// True if `meeting`, listed by the eviction's server, is what is to be ended there.
+fn is_copy(eviction: &Eviction, meeting: &Meeting) -> bool {
+    meeting.meeting_id == eviction.bbb_id && eviction.internal_id.as_ref().is_none_or(|id| *id == meeting.internal_id)
+}
+
 impl Placer {
     /// Takes in a getMeetings answer of `server` to a poll sent at `sent`.
     pub async fn sweep(&self, server: &Arc<ServerRecord>, sent: Millis, list: MeetingList) {
@@ -50,26 +56,28 @@ impl Placer {
             return;
         }
         for (key, confirmation) in outcome.confirmed {
-            self.write_confirmation(key, server.id, confirmation);
+            self.write_or_keep(Unwritten::Confirmed(key, server.id, confirmation)).await;
         }
         for changed in outcome.changed {
             self.ended.lock().bury(changed.before, now);
-            self.write_confirmation(changed.key, server.id, changed.confirmation);
+            self.write_or_keep(Unwritten::Confirmed(changed.key, server.id, changed.confirmation)).await;
         }
         for ended in outcome.ended {
             self.metrics.meetings_ended.inc();
             if let Some(internal_id) = &ended.internal_id {
                 self.ended.lock().bury(internal_id.clone(), now);
             }
-            let released = self
-                .timed_store("release", self.store.release(&ended.key, server.id, ended.internal_id.as_ref()))
-                .await;
-            if let Err(error) = released {
-                warn!(meeting = ended.key.meeting.as_str(), error:% = error; "end of a meeting not stored");
+            if ended.internal_id.is_none() {
+                self.keep_original(&ended.key).await;
             }
+            self.write_or_keep(Unwritten::Released(ended.key, server.id, ended.internal_id)).await;
         }
         self.settle_evictions(server, &outcome.unknown, now).await;
-        for meeting in outcome.unknown {
+        let evictions = self.evictions.load_full();
+        let is_to_go = |meeting: &Meeting| {
+            evictions.iter().any(|eviction| eviction.server == server.id && is_copy(eviction, meeting))
+        };
+        for meeting in outcome.unknown.into_iter().filter(|meeting| !is_to_go(meeting)) {
             self.meet_stranger(server, meeting, now).await;
         }
         if server.state == ServerState::Draining && listed_none && self.ledger.meetings_on(server.id).is_empty() {
@@ -122,12 +130,12 @@ impl Placer {
         let evictions = self.evictions.load_full();
         let mut settled = false;
         for eviction in evictions.iter().filter(|eviction| eviction.server == server.id) {
-            let copy = unknown.iter().find(|meeting| {
-                meeting.meeting_id == eviction.bbb_id
-                    && eviction.internal_id.as_ref().is_none_or(|id| *id == meeting.internal_id)
-            });
+            let copy = unknown.iter().find(|meeting| is_copy(eviction, meeting));
             settled |= match copy {
-                Some(copy) => self.evict(server, eviction, copy, now).await,
+                Some(copy) => {
+                    self.evict(server, eviction, copy, now).await;
+                    false // settled when a later poll no longer lists it
+                }
                 None => self.drop_if_stale(eviction, now).await,
             };
         }
@@ -136,13 +144,21 @@ impl Placer {
         }
     }
 
-    /// Ends one stale copy. True if the eviction is settled.
-    async fn evict(&self, server: &Arc<ServerRecord>, eviction: &Eviction, copy: &Meeting, now: Millis) -> bool {
+    /// Ends one stale copy, unless a create is deciding about that meeting in this moment or has placed it here again.
+    async fn evict(&self, server: &Arc<ServerRecord>, eviction: &Eviction, copy: &Meeting, now: Millis) {
+        if copy.forcibly_ended {
+            return;
+        }
+        let tenants = self.tenants.load_full();
+        let mut owners = tenants.iter();
+        let key = owners.find_map(|tenant| {
+            let meeting = tenant.own_id(copy.meeting_id.as_str(), &copy.metadata)?;
+            Some(MeetingKey { tenant: tenant.id(), meeting })
+        });
+        let turn = key.as_ref().map(|key| self.gate.try_enter(key));
         let placed = self.ledger.find_by_bbb_id(&eviction.bbb_id);
-        let was_confirmed = eviction.internal_id.is_some();
-        if placed.is_none() && was_confirmed {
-            // Its replacement never came to be: the copy is the meeting, and is taken over again.
-            return self.store.remove_eviction(eviction).await.is_ok();
+        if matches!(turn, Some(None)) || placed.is_some_and(|view| view.server == server.id) {
+            return;
         }
         let password = copy.moderator_pw.as_ref().or(eviction.moderator_pw.as_ref());
         match self.client.end(server, &copy.meeting_id, password, END_LIMIT).await {
@@ -153,13 +169,26 @@ impl Placer {
                     self.metrics.twins_ended.inc();
                     self.ended.lock().bury(copy.internal_id.clone(), now);
                 }
-                false // settled when a later poll no longer lists it
             }
             Err(error) => {
                 warn!(server = server.name.as_str(), error:% = error; "stale copy not ended yet");
-                false
             }
         }
+    }
+
+    /// A claim has come to nothing. If it was to replace a meeting on a lost server, that one is the meeting after all
+    /// and will be taken over when its server is back.
+    async fn keep_original(&self, key: &MeetingKey) {
+        let tenants = self.tenants.load_full();
+        let Some(bbb_id) = tenants.get(key.tenant).map(|tenant| tenant.bbb_id(&key.meeting)) else { return };
+        let evictions = self.evictions.load_full();
+        let was_confirmed = |eviction: &&Eviction| eviction.bbb_id == bbb_id && eviction.internal_id.is_some();
+        for eviction in evictions.iter().filter(was_confirmed) {
+            if let Err(error) = self.store.remove_eviction(eviction).await {
+                warn!(error:% = error; "eviction not removed");
+            }
+        }
+        self.reload_evictions().await;
     }
 
     /// A server that has answered without the copy has none, once a create sent before could no longer be at work.

@@ -42,6 +42,9 @@ pub struct ServerView {
 pub struct MeetingView {
     pub key: MeetingKey,
     pub bbb_id: BbbMeetingId,
+    /// What to call it towards its server: `bbb_id`, or the internal id where the server would take `bbb_id` for the
+    /// beginning of another meeting's internal id (bbb-api.md section 3.5).
+    pub called: BbbMeetingId,
     pub server: ServerId,
     pub record: Arc<ServerRecord>,
     pub health: Health,
@@ -89,7 +92,8 @@ pub struct BreakoutView {
 #[derive(Clone, Debug)]
 pub struct JoinTicket {
     pub record: Arc<ServerRecord>,
-    pub bbb_id: BbbMeetingId,
+    /// What to call it towards its server, as in `MeetingView`.
+    pub called: BbbMeetingId,
     pub phase: Phase,
     pub internal_id: Option<InternalId>,
     pub create_time: u64,

@@ -19,6 +19,8 @@ pub const JSON: &str = "application/json;charset=utf-8";
 pub const HTML: &str = "text/html;charset=utf-8";
 pub const TEXT: &str = "text/plain;charset=utf-8";
 
+const TOO_LARGE: &str = "requestTooLarge";
+
 /// A complete answer, with what the log and the metrics want to know about it.
 #[derive(Debug)]
 pub struct Answer {
@@ -84,7 +86,8 @@ impl Answer {
 
     /// A failed call in BBB's own form.
     pub fn error(error: &ApiError) -> Self {
-        Self::xml(bbb::failed(&error.key, &error.message)).marked(error)
+        let status = if error.key == TOO_LARGE { 413 } else { 200 };
+        Self { status, ..Self::xml(bbb::failed(&error.key, &error.message)) }.marked(error)
     }
 
     /// The same for calls that answer in JSON.
@@ -100,7 +103,7 @@ impl Answer {
     /// A body that was not read; nothing has happened.
     pub fn body_failure(failure: BodyFailure) -> Self {
         let (status, error) = match failure {
-            BodyFailure::TooLarge => (413, ApiError::client("requestTooLarge", "The request body is too large.")),
+            BodyFailure::TooLarge => (413, ApiError::too_large("The request body is too large.")),
             BodyFailure::TooSlow => (408, ApiError::client("requestTimeout", "The request body came too slowly.")),
             BodyFailure::NoMemory => (503, ApiError::us("Too many large requests at once. Try again in a moment.")),
             BodyFailure::Broken => (400, ApiError::client("badRequest", "The request body is broken.")),

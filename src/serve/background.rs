@@ -21,6 +21,8 @@ use crate::process::Shared;
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// How often the store is asked whether a claim would work, so that readiness knows before a front end does.
 const PING_EVERY: Duration = Duration::from_secs(5);
+/// The same while it fails, so that it is in use again soon after its recovery.
+const PING_FAILING_EVERY: Duration = Duration::from_millis(500);
 /// How long the listeners may take to open.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -58,11 +60,11 @@ impl Background {
     }
 
     async fn ping_store(&self) {
-        let mut ticks = interval(PING_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let metrics = &self.shared.metrics;
         loop {
-            ticks.tick().await;
             self.shared.placer.ping_store().await;
+            let pause = if metrics.store_up.get() == 1 { PING_EVERY } else { PING_FAILING_EVERY };
+            tokio::time::sleep(pause).await;
         }
     }
 

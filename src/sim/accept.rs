@@ -12,8 +12,8 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, COOKIE};
 use hyper::service::service_fn;
@@ -156,15 +156,28 @@ async fn read(shared: &Shared, request: Request<Incoming>) -> io::Result<(Call, 
         cookie: header(COOKIE.as_str()),
         session: header("x-session-token"),
     };
-    let (body, too_large) = match Limited::new(incoming, shared.options.body_limit).collect().await {
-        Ok(collected) => (collected.to_bytes(), false),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => (Bytes::new(), true),
-        Err(error) => return Err(io::Error::other(error)),
-    };
+    let (body, too_large) = bounded(incoming, shared.options.body_limit).await?;
     let parts = parts_of(headers.content_type.as_deref(), &body).await;
     let path = head.uri.path().to_owned();
     let raw_query = head.uri.query().unwrap_or_default().to_owned();
     Ok((Call::new(head.method, path, raw_query, headers, body, parts), too_large))
+}
+
+/// The body if it has at most `limit` bytes, and whether it has more. Reads on to the end, as nginx lingers, or the
+/// connection would be reset and the caller might lose the answer.
+async fn bounded(mut incoming: Incoming, limit: usize) -> io::Result<(Bytes, bool)> {
+    let mut kept = Vec::new();
+    let mut too_large = false;
+    while let Some(frame) = incoming.frame().await {
+        let Ok(piece) = frame.map_err(io::Error::other)?.into_data() else { continue };
+        too_large |= kept.len() + piece.len() > limit;
+        if too_large {
+            kept.clear();
+        } else {
+            kept.extend_from_slice(&piece);
+        }
+    }
+    Ok((kept.into(), too_large))
 }
 
 /// The parts of a multipart body, as far as it is well-formed.

@@ -140,5 +140,5 @@ fn a_join_gets_the_passwords_of_its_meeting() {
     let ticket = stage.join("a", 0).unwrap();
     assert_eq!(ticket.attendee_pw, Some(Secret::new("ap")));
     assert_eq!(ticket.moderator_pw, Some(Secret::new("mp")));
-    assert_eq!((ticket.bbb_id.as_str(), ticket.phase), ("a", Phase::Confirmed));
+    assert_eq!((ticket.called.as_str(), ticket.phase), ("a", Phase::Confirmed));
 }

@@ -4,10 +4,10 @@
 //! the body (bbb-api.md sections 2.4 and 4).
 
 use super::Caller;
-use crate::bbb::{Params, TagWish};
+use crate::bbb::{self, Params, TagWish};
 use crate::error::{ApiError, Blame};
-use crate::ids::{MeetingId, MeetingKey};
-use crate::placement::{CreateOrder, Wish};
+use crate::ids::{InternalId, MeetingId, MeetingKey};
+use crate::placement::{CreateOrder, MeetingView, Wish};
 use crate::proxy::answer::Answer;
 use crate::proxy::body::Inbound;
 use crate::store::ParamCall;
@@ -23,20 +23,17 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
     caller.tenant.apply_rules(ParamCall::Create, &mut params);
     let mut wish = wish(caller, &key, &params);
     let bbb_id = wish.bbb_id.clone();
-    params.set("meetingID", bbb_id.as_str());
+    params.ensure("meetingID", bbb_id.as_str());
     if let Some((name, value)) = caller.tenant.scope_parameter(&key.meeting) {
         params.set(&name, &value);
     }
-    if let Some(parent) = parent_of_breakout(caller, &params) {
-        let found = caller.shared.placer.ledger.find(&parent);
-        if let Some(found) = found {
-            params.set("parentMeetingID", found.bbb_id.as_str());
-            wish.pinned = Some(found.server);
-        }
+    if let Some(parent) = parent_of_breakout(caller, &params)? {
+        params.ensure("parentMeetingID", parent.called.as_str());
+        wish.pinned = Some(parent.server);
     }
     let body = slides.as_ref().map(|(content_type, held)| (*content_type, held.bytes.clone()));
     let order = CreateOrder { wish, params, body, deadline: caller.deadline };
-    let created = caller.shared.placer.create(&order).await?;
+    let created = caller.shared.placer.create(order).await?;
     let body = caller.for_tenant(created.body, &bbb_id, &key.meeting)?;
     let answer = Answer::xml(body).no_cache().from_server(&created.server, created.upstream);
     Ok(if created.success { answer } else { answer.failed_with(&created.key, Blame::Client) })
@@ -55,6 +52,13 @@ async fn read_slides(
         return Err(Answer::error(&error));
     }
     let held = inbound.whole(caller.config.api.max_slides).await.map_err(Answer::body_failure)?;
+    if !held.bytes.is_empty() && !bbb::is_well_formed(&held.bytes) {
+        // BBB would make the meeting and then fail on its slides, and look like a broken server.
+        return Err(Answer::error(&ApiError::client(
+            "validationError",
+            "The XML in the request body is not well-formed.",
+        )));
+    }
     // The bare media type: some releases refuse a charset parameter (bbb-api.md section 4.1).
     Ok((!held.bytes.is_empty()).then_some(("application/xml", held)))
 }
@@ -80,11 +84,19 @@ fn wish(caller: &Caller<'_>, key: &MeetingKey, params: &Params) -> Wish {
     }
 }
 
-/// A front end may make breakout rooms itself; they belong on their parent's server.
-fn parent_of_breakout(caller: &Caller<'_>, params: &Params) -> Option<MeetingKey> {
+/// A front end may make breakout rooms itself; they belong on their parent's server. A parent that is not the caller's
+/// own must not reach a server, which would find it whoever it belongs to.
+fn parent_of_breakout(caller: &Caller<'_>, params: &Params) -> Result<Option<MeetingView>, ApiError> {
     if !params.get("isBreakout").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
-        return None;
+        return Ok(None);
     }
-    let parent = params.get("parentMeetingID").filter(|id| !id.is_empty())?;
-    Some(MeetingKey { tenant: caller.tenant.id(), meeting: MeetingId::new(parent) })
+    let Some(parent) = params.get("parentMeetingID").filter(|id| !id.is_empty()) else { return Ok(None) };
+    let ledger = &caller.shared.placer.ledger;
+    let own = |key: &MeetingKey| key.tenant == caller.tenant.id();
+    let by_id = MeetingKey { tenant: caller.tenant.id(), meeting: MeetingId::new(parent) };
+    let by_internal = || ledger.find_internal(&InternalId::new(parent)).filter(own);
+    let found = ledger.find(&by_id).or_else(|| ledger.find(&by_internal()?));
+    found
+        .map(Some)
+        .ok_or_else(|| ApiError::client("parentMeetingDoesNotExist", "No parent meeting exists for the breakout room."))
 }

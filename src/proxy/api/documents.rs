@@ -66,5 +66,5 @@ fn reachable(caller: &Caller<'_>) -> Result<Target, ApiError> {
     if view.health == Health::Down {
         return Err(super::forward::no_answer());
     }
-    Ok(Target { server: view.record.clone(), bbb_id: view.bbb_id.clone(), meeting: key.meeting })
+    Ok(Target { server: view.record, bbb_id: view.bbb_id, called: view.called, meeting: key.meeting })
 }

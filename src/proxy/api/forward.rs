@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Caller;
-use crate::bbb::{self, Params, Reply, Rewrite};
+use crate::bbb::{self, Call, Params, Reply, Rewrite};
 use crate::client::{self, Body, CallError};
 use crate::error::{ApiError, Blame};
 use crate::ids::{BbbMeetingId, MeetingId};
@@ -21,6 +21,8 @@ use crate::tenant::HIDDEN_META_PREFIX;
 pub struct Target {
     pub server: Arc<ServerRecord>,
     pub bbb_id: BbbMeetingId,
+    /// What to call it towards the server.
+    pub called: BbbMeetingId,
     pub meeting: MeetingId,
 }
 
@@ -29,7 +31,7 @@ impl Caller<'_> {
     /// gave none that could be used.
     pub async fn forward(&self, target: &Target, body: Body) -> Result<(Reply, Answer), ApiError> {
         let mut params = self.params.clone();
-        params.set("meetingID", target.bbb_id.as_str());
+        params.ensure("meetingID", target.called.as_str());
         let (reply, body, took) = self.call_server(&target.server, &params, body).await?;
         let mut answer = Answer::xml(self.for_tenant(body, &target.bbb_id, &target.meeting)?);
         answer = answer.from_server(&target.server, took);
@@ -39,7 +41,7 @@ impl Caller<'_> {
         Ok((reply, answer))
     }
 
-    /// One signed call; reports the outcome to the health book.
+    /// One signed call; reports the outcome to the health book, unless it speaks of the caller's request alone.
     pub async fn call_server(
         &self,
         server: &Arc<ServerRecord>,
@@ -48,6 +50,7 @@ impl Caller<'_> {
     ) -> Result<(Reply, Bytes, std::time::Duration), ApiError> {
         let placer = &self.shared.placer;
         let started = Instant::now();
+        let carries_document = matches!(body, Body::Stream(..));
         let call = placer.client.call(server, self.call.name(), &params.to_query(), body, self.left()).await;
         let usable = call.and_then(client::ok).and_then(|answer| {
             let reply = bbb::read_reply(&answer.body)?;
@@ -64,11 +67,31 @@ impl Caller<'_> {
                 Ok((reply, body, started.elapsed()))
             }
             Err(error) => {
+                if let Some(callers_fault) = self.callers_fault(&error, carries_document) {
+                    return Err(callers_fault);
+                }
                 placer.monitor.call_failed(server.id, &error);
                 log::warn!(request_id = self.request.id.as_str(), server = server.name.as_str(), call = self.call.name(),
                     reason = error.to_string().as_str(); "call to a server failed");
                 Err(no_answer())
             }
+        }
+    }
+
+    /// What the caller asked for that no sound server of that version would answer. BBB fails on documents it cannot read
+    /// with HTTP 500 or an empty answer (bbb-api.md sections 3.7 and 4.2); calls that are newer than the server are not
+    /// there.
+    fn callers_fault(&self, error: &CallError, carries_document: bool) -> Option<ApiError> {
+        let may_be_missing = matches!(self.call, Call::InsertDocument | Call::SendChatMessage);
+        match error {
+            error if error.refuses_request() => {
+                Some(ApiError::too_large("The BigBlueButton server does not take a request of this size."))
+            }
+            CallError::Status(404 | 405) if may_be_missing => Some(ApiError::unsupported()),
+            CallError::Status(_) | CallError::Unreadable(_) if carries_document => {
+                Some(ApiError::client("validationError", "The BigBlueButton server could not read the document."))
+            }
+            _ => None,
         }
     }
 

@@ -23,7 +23,7 @@ pub fn join(caller: &Caller<'_>) -> Answer {
     }
     let ledger = &caller.shared.placer.ledger;
     match ledger.admit_join(&key, &caller.tenant.limits(), caller.now) {
-        Ok(ticket) => redirect(caller, &ticket.record, ticket.bbb_id.as_str()),
+        Ok(ticket) => redirect(caller, &ticket.record, ticket.called.as_str()),
         Err(JoinRefusal::Unknown) => match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
             Some(breakout) => redirect(caller, &breakout.record, breakout.bbb_id.as_str()),
             None => failed(
@@ -53,12 +53,10 @@ pub fn join(caller: &Caller<'_>) -> Answer {
 }
 
 /// 302 to the server's own `join`, parameters in the caller's order and bytes.
-fn redirect(caller: &Caller<'_>, server: &std::sync::Arc<ServerRecord>, bbb_id: &str) -> Answer {
+fn redirect(caller: &Caller<'_>, server: &std::sync::Arc<ServerRecord>, called: &str) -> Answer {
     let mut params = caller.params.clone();
     caller.tenant.apply_rules(ParamCall::Join, &mut params);
-    if params.get("meetingID") != Some(bbb_id) {
-        params.set("meetingID", bbb_id);
-    }
+    params.ensure("meetingID", called);
     let query = params.to_query();
     let checksum = bbb::sign("join", &query, &server.secret, server.checksum);
     let mut answer = Answer::redirect(format!("{}join?{query}&checksum={checksum}", server.url)).no_cache();

@@ -37,15 +37,23 @@ fn find(caller: &Caller<'_>, key: &MeetingKey) -> Found {
         return Found::Meeting(Box::new(view));
     }
     match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
-        Some(breakout) => {
-            Found::Breakout(Target { server: breakout.record, bbb_id: breakout.bbb_id, meeting: key.meeting.clone() })
-        }
+        Some(breakout) => Found::Breakout(Target {
+            server: breakout.record,
+            called: breakout.bbb_id.clone(),
+            bbb_id: breakout.bbb_id,
+            meeting: key.meeting.clone(),
+        }),
         None => Found::Nothing,
     }
 }
 
 fn target_of(view: &MeetingView, key: &MeetingKey) -> Target {
-    Target { server: view.record.clone(), bbb_id: view.bbb_id.clone(), meeting: key.meeting.clone() }
+    Target {
+        server: view.record.clone(),
+        bbb_id: view.bbb_id.clone(),
+        called: view.called.clone(),
+        meeting: key.meeting.clone(),
+    }
 }
 
 /// The server decides; a wrong password changes nothing, and the placement stays until a poll no longer lists it.
@@ -136,7 +144,12 @@ async fn ask_all_servers(caller: &Caller<'_>) {
     let polls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
         let sent = placer.clock.now();
         match placer.client.meetings(&view.record, limit).await {
-            Ok(list) => placer.sweep(&view.record, sent, list).await,
+            Ok(list) => {
+                // On its own task: a caller who hangs up must not leave a list half taken in.
+                let (placer, server) = (placer.clone(), view.record.clone());
+                let sweep = tokio::spawn(async move { placer.sweep(&server, sent, list).await });
+                let _ = sweep.await;
+            }
             Err(error) => placer.monitor.call_failed(view.record.id, &error),
         }
     });

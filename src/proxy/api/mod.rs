@@ -82,11 +82,12 @@ pub async fn answer(
     if let Some(answer) = refuse_outright(call, request) {
         return answer;
     }
-    let Some(tenant) = tenant else {
+    let verified = match tenant {
+        Some(tenant) => verify::verify(shared, request, call, tenant, inbound).await,
         // An unknown tenant must look like a wrong secret.
-        return Answer::error(&ApiError::checksum());
+        None => Err(Answer::error(&ApiError::checksum())),
     };
-    let caller = match verify::verify(shared, request, call, tenant, inbound).await {
+    let caller = match verified {
         Ok(caller) => caller,
         Err(answer) if call == Call::Join => return join::refused(&shared.config.load(), answer),
         Err(answer) => return answer,

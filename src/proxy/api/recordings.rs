@@ -4,12 +4,13 @@
 //! whether it is the caller's own, then go only there. Paging happens on the merged list: a server would slice its own
 //! (bbb-api.md section 6.4). The central recording store will stand behind the same functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use percent_encoding::percent_decode_str;
 
 use super::Caller;
 use super::forward::no_answer;
@@ -52,8 +53,13 @@ pub async fn get(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     query.remove("offset");
     query.remove("limit");
     drop_hidden_meta(&mut query);
+    let empty_filters = take_empty_filters(&mut query);
     scope_meeting_ids(caller, &mut query);
-    let search = search(caller, &query).await;
+    let mut search = search(caller, &query).await;
+    for found in &mut search.found {
+        let is_meant = |recording: &Recording| empty_filters.iter().all(|key| recording.meta(key) == Some(""));
+        found.recordings.retain(|(recording, _)| is_meant(recording));
+    }
     if search.nobody_answered() {
         return Err(ApiError::server(
             "internalError",
@@ -103,8 +109,11 @@ pub async fn update(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::xml(bbb::updated(true)))
 }
 
-/// JSON, from the server that has the recording.
+/// JSON, from the server that has the recording; without a recordID BBB answers in XML (bbb-api.md section 3.9).
 pub async fn text_tracks(caller: &Caller<'_>) -> Result<Answer, ApiError> {
+    if let Err(missing) = record_ids(caller) {
+        return Ok(Answer::error(&missing));
+    }
     let server = owner_of_single(caller).await?;
     let started = Instant::now();
     let placer = &caller.shared.placer;
@@ -114,6 +123,7 @@ pub async fn text_tracks(caller: &Caller<'_>) -> Result<Answer, ApiError> {
 }
 
 pub async fn put_text_track(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
+    record_ids(caller).map_err(|_| ApiError::client("paramError", "Missing param recordID."))?;
     let server = owner_of_single(caller).await?;
     let held = match inbound.whole(caller.config.api.max_slides).await {
         Ok(held) => held,
@@ -138,6 +148,9 @@ fn relay_json(
             Ok(Answer::new(200, JSON, answer.body).from_server(server, started.elapsed()))
         }
         Ok(_) => Err(no_answer()),
+        Err(error) if error.refuses_request() => {
+            Err(ApiError::too_large("The BigBlueButton server does not take a request of this size."))
+        }
         Err(error) => {
             caller.shared.placer.monitor.call_failed(server.id, &error);
             Err(no_answer())
@@ -178,12 +191,18 @@ async fn locate(
     records: &[String],
 ) -> Result<BTreeMap<String, (Arc<ServerRecord>, Vec<String>)>, ApiError> {
     let mut query = Params::default();
-    query.set("recordID", &records.join(","));
+    // Changes compare ids in any case, this search does not (bbb-api.md section 6.4); BBB makes them in lower case.
+    let mut spellings = records.join(",");
+    let lower = spellings.to_lowercase();
+    if lower != spellings {
+        spellings = format!("{spellings},{lower}");
+    }
+    query.set("recordID", &spellings);
     query.set("state", "any");
     let search = search(caller, &query).await;
     let incomplete = search.failed > 0;
     let mut by_server: BTreeMap<String, (Arc<ServerRecord>, Vec<String>)> = BTreeMap::new();
-    let mut known = 0;
+    let mut unknown: Vec<&String> = records.iter().collect();
     for found in search.found {
         for (recording, _) in found.recordings {
             // The filter finds prefixes; a change is only for whole ids.
@@ -191,14 +210,15 @@ async fn locate(
                 let entry =
                     by_server.entry(found.server.name.clone()).or_insert_with(|| (found.server.clone(), Vec::new()));
                 entry.1.push(recording.record_id.as_str().to_owned());
-                known += 1;
+                unknown.retain(|id| !id.eq_ignore_ascii_case(recording.record_id.as_str()));
             }
         }
     }
-    if known == 0 && incomplete {
+    // BBB skips what it does not know. What a silent server may have is not unknown.
+    if !unknown.is_empty() && incomplete {
         return Err(ApiError::server("internalError", "Not all servers could be asked for the recording. Try again."));
     }
-    if known == 0 {
+    if by_server.is_empty() {
         return Err(ApiError::client("notFound", "We could not find recordings"));
     }
     Ok(by_server)
@@ -247,14 +267,28 @@ async fn search(caller: &Caller<'_>, query: &Params) -> Search {
     Search { failed: asked - found.len(), asked, found }
 }
 
-/// The tenant's ids in the filter become the servers' ids.
+/// Takes out the metadata filters that ask for an empty value, on which BBB itself fails (bbb-api.md section 6.4); gives
+/// their keys as BBB stores them.
+fn take_empty_filters(query: &mut Params) -> Vec<String> {
+    let is_empty = |(name, value): &(&str, &str)| name.starts_with("meta_") && value.is_empty();
+    let names: Vec<String> = query.iter().filter(is_empty).map(|(name, _)| name.to_owned()).collect();
+    for name in &names {
+        query.remove(name);
+    }
+    names.iter().map(|name| name["meta_".len()..].to_lowercase()).collect()
+}
+
+/// The tenant's ids in the filter become the servers' ids. BBB decodes the list once more than other parameters
+/// (bbb-api.md section 2.5); not every caller knows, so both readings are looked for.
 fn scope_meeting_ids(caller: &Caller<'_>, query: &mut Params) {
     if caller.tenant.record.scope.is_none() {
         return;
     }
     if let Some(list) = query.get("meetingID").filter(|list| !list.is_empty()) {
+        let again = percent_decode_str(&list.replace('+', " ")).decode_utf8_lossy().into_owned();
+        let ids: BTreeSet<&str> = list.split(',').chain(again.split(',')).map(str::trim).collect();
         let scoped: Vec<String> =
-            list.split(',').map(|id| caller.tenant.bbb_id(&MeetingId::new(id)).as_str().to_owned()).collect();
+            ids.into_iter().map(|id| caller.tenant.bbb_id(&MeetingId::new(id)).as_str().to_owned()).collect();
         query.set("meetingID", &scoped.join(","));
     }
 }

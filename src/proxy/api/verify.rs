@@ -30,7 +30,7 @@ pub async fn verify<'a>(
     let now = shared.placer.clock.now();
     let deadline = Instant::now() + config.api.request_timeout;
     if request.query.len() > config.api.max_query {
-        let error = ApiError::client("requestTooLarge", "The query is too long.");
+        let error = ApiError::too_large("The query is too long.");
         return Err(Answer { status: 414, ..Answer::error(&error) });
     }
     let form = read_form(request, config.api.max_body, inbound).await?;
@@ -73,5 +73,5 @@ async fn read_form(request: &Request, max: u64, inbound: &mut Inbound<'_>) -> Re
 }
 
 fn too_many() -> Answer {
-    Answer::error(&ApiError::client("requestTooLarge", "The request has too many parameters."))
+    Answer::error(&ApiError::too_large("The request has too many parameters."))
 }
