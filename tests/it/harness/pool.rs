@@ -170,7 +170,11 @@ impl Pool {
         self.start_process();
         let client = FrontEnd::new(&self.http, "");
         eventually("usher serve listens", || async {
-            client.http.get(format!("{}/livez", self.admin)).send().await.ok().filter(|answer| answer.status() == 200)
+            for origin in [&self.admin, &self.http] {
+                let answer = client.http.get(format!("{origin}/livez")).send().await.ok()?;
+                (answer.status() == 200).then_some(())?;
+            }
+            Some(())
         })
         .await;
         if !self.servers.is_empty() {
