@@ -149,12 +149,16 @@ impl Params {
         });
     }
 
-    /// Makes every BBB read this value: exactly one of that name, the caller's own bytes if they say so already.
+    /// Makes every BBB read this value: exactly one of that name, in the caller's own bytes if they say so already.
     pub fn ensure(&mut self, name: &str, value: &str) {
-        let given = self.named().filter(|pair| pair.name == name).count();
-        if given != 1 || self.get(name) != Some(value) {
-            self.set(name, value);
+        if self.get(name) != Some(value) {
+            return self.set(name, value);
         }
+        let mut is_first = true;
+        self.pairs.retain(|pair| {
+            let further = pair.name == name && !pair.raw.is_empty() && !std::mem::take(&mut is_first);
+            !further
+        });
     }
 
     /// Sets `name` only when it is absent; an empty value counts as present.
@@ -313,7 +317,7 @@ mod tests {
     fn ensures_without_need_to_write() {
         let mut params = parse("n=+%61+&a=2&n=3");
         params.ensure("n", "a");
-        assert_eq!(params.to_query(), "n=+%61+&a=2&n=3");
+        assert_eq!(params.to_query(), "n=+%61+&a=2", "one of them, as it came");
         params.ensure("n", "b");
         assert_eq!(params.to_query(), "n=b&a=2");
     }

@@ -27,7 +27,8 @@ async fn parameters_reach_the_server_in_the_callers_own_bytes() {
     ] {
         let answer = moodle.get("create", query).await;
         assert_eq!(answer.returncode(), "SUCCESS", "{query}: {}", answer.body);
-        assert_eq!(last_query(server, "create"), query);
+        // All but a second meetingID, which must not depend on what a server makes of it.
+        assert_eq!(last_query(server, "create"), query.replace("&meetingID=other", ""));
         let seen = last(server, "create");
         assert_eq!((seen.method.as_str(), seen.body_length), ("GET", 0));
     }
