@@ -325,7 +325,9 @@ impl Drop for Pool {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago. Below the range from which the kernel serves connections and port 0, or the many
+/// connections of the other tests would take it before `usher serve` does.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let ports = std::iter::repeat_with(|| rand::random_range(10_000..32_000));
+    ports.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
