@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use log::{info, warn};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::unwritten::Unwritten;
 use super::{Choice, Confirmed, MeetingView, Placer, Refusal, Snapshot, Wish};
@@ -39,6 +40,8 @@ pub struct CreateOrder {
     /// XML or multipart body with its content type.
     pub body: Option<(&'static str, Bytes)>,
     pub deadline: Instant,
+    /// What the request was lent (its place among the creates, memory for slides); given back with the order.
+    pub lent: Vec<OwnedSemaphorePermit>,
 }
 
 /// BBB's own answer, for the caller.

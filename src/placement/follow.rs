@@ -10,7 +10,7 @@ use log::{info, warn};
 
 use super::Placer;
 use crate::ids::MeetingKey;
-use crate::store::StoreError;
+use crate::store::{Placement, StoreError};
 use crate::tenant::Tenants;
 
 /// How often the change feed is asked; an operator's change must be in force within a second (interface.md section 1).
@@ -33,19 +33,27 @@ impl Placer {
     pub async fn follow(&self) -> Result<(), StoreError> {
         let cursor = *self.cursor.lock();
         let changes = self.timed_store("changes", self.store.changes(cursor)).await?;
-        if changes.everything {
-            return self.load().await;
-        }
-        if changes.configuration {
+        if changes.configuration || changes.everything {
             self.reload_configuration().await?;
         }
-        self.postponed.lock().extend(changes.placements);
+        let news = if changes.everything { self.everything().await? } else { changes.placements };
+        self.postponed.lock().extend(news);
         *self.cursor.lock() = changes.cursor;
         let due = std::mem::take(&mut *self.postponed.lock());
         for key in due {
             self.take_over(key).await;
         }
         self.write_kept().await
+    }
+
+    /// All meetings of store and picture: each is read again like any other news, so that live figures stay and what the
+    /// store no longer has goes.
+    async fn everything(&self) -> Result<Vec<MeetingKey>, StoreError> {
+        let mut keys = self.ledger.all_keys();
+        keys.extend(self.store.placements().await?.iter().map(Placement::key));
+        keys.sort();
+        keys.dedup();
+        Ok(keys)
     }
 
     /// Takes over what the store says about one meeting, unless it is being created here: that create settles with

@@ -19,6 +19,11 @@ impl Ledger {
         self.state.lock().meetings.get(key).map(|entry| entry.xml.clone())
     }
 
+    /// Every meeting of the picture.
+    pub fn all_keys(&self) -> Vec<MeetingKey> {
+        self.state.lock().meetings.keys().cloned().collect()
+    }
+
     /// How long a create may still be at work somewhere after its claim.
     pub fn claim_timeout(&self) -> Duration {
         self.state.lock().tuned.claim_timeout

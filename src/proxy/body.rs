@@ -25,7 +25,7 @@ pub enum BodyFailure {
 /// A body in memory; gives its share of memory back on drop.
 pub struct Held {
     pub bytes: Bytes,
-    _share: OwnedSemaphorePermit,
+    pub share: OwnedSemaphorePermit,
 }
 
 /// The body of one request, still unread.
@@ -86,6 +86,6 @@ impl<'a> Inbound<'a> {
         while let Some(piece) = self.next(max).await? {
             bytes.extend_from_slice(&piece);
         }
-        Ok(Held { bytes: bytes.freeze(), _share: share })
+        Ok(Held { bytes: bytes.freeze(), share })
     }
 }

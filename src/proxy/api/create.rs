@@ -3,18 +3,23 @@
 //! A form POST goes on as GET with everything in the query, which every BBB version takes; slides in the body stay in
 //! the body (bbb-api.md sections 2.4 and 4).
 
+use bytes::Bytes;
+
 use super::Caller;
 use crate::bbb::{self, Params, TagWish};
 use crate::error::{ApiError, Blame};
 use crate::ids::{InternalId, MeetingId, MeetingKey};
 use crate::placement::{CreateOrder, MeetingView, Wish};
 use crate::proxy::answer::Answer;
-use crate::proxy::body::Inbound;
+use crate::proxy::body::{Held, Inbound};
 use crate::store::ParamCall;
+
+/// XML up to this size is checked on the spot, bytes.
+const READ_AT_ONCE: usize = 64 * 1024;
 
 pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
     let key = caller.meeting_key()?;
-    let Ok(_place) = caller.shared.creates.try_acquire() else { return Ok(Answer::overloaded()) };
+    let Ok(place) = caller.shared.creates.clone().try_acquire_owned() else { return Ok(Answer::overloaded()) };
     let slides = match read_slides(caller, inbound).await {
         Ok(slides) => slides,
         Err(answer) => return Ok(answer),
@@ -31,8 +36,13 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
         params.ensure("parentMeetingID", parent.called.as_str());
         wish.pinned = Some(parent.server);
     }
-    let body = slides.as_ref().map(|(content_type, held)| (*content_type, held.bytes.clone()));
-    let order = CreateOrder { wish, params, body, deadline: caller.deadline };
+    let mut lent = vec![place];
+    let body = slides.map(|slides| {
+        lent.push(slides.share);
+        // The bare media type: some releases refuse a charset parameter (bbb-api.md section 4.1).
+        ("application/xml", slides.bytes)
+    });
+    let order = CreateOrder { wish, params, body, deadline: caller.deadline, lent };
     let created = caller.shared.placer.create(order).await?;
     let body = caller.for_tenant(created.body, &bbb_id, &key.meeting)?;
     let answer = Answer::xml(body).no_cache().from_server(&created.server, created.upstream);
@@ -40,10 +50,7 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
 }
 
 /// XML modules or multipart; kept in memory, because another server may need them too.
-async fn read_slides(
-    caller: &Caller<'_>,
-    inbound: &mut Inbound<'_>,
-) -> Result<Option<(&'static str, crate::proxy::body::Held)>, Answer> {
+async fn read_slides(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Option<Held>, Answer> {
     if caller.form.is_some() || super::is_read(caller.request.method) || !caller.request.has_body() {
         return Ok(None);
     }
@@ -52,15 +59,25 @@ async fn read_slides(
         return Err(Answer::error(&error));
     }
     let held = inbound.whole(caller.config.api.max_slides).await.map_err(Answer::body_failure)?;
-    if !held.bytes.is_empty() && !bbb::is_well_formed(&held.bytes) {
+    if held.bytes.is_empty() {
+        return Ok(None);
+    }
+    if !is_well_formed(held.bytes.clone()).await {
         // BBB would make the meeting and then fail on its slides, and look like a broken server.
         return Err(Answer::error(&ApiError::client(
             "validationError",
             "The XML in the request body is not well-formed.",
         )));
     }
-    // The bare media type: some releases refuse a charset parameter (bbb-api.md section 4.1).
-    Ok((!held.bytes.is_empty()).then_some(("application/xml", held)))
+    Ok(Some(held))
+}
+
+/// Tens of megabytes take a while to read, which must not hold up other requests of this thread.
+async fn is_well_formed(body: Bytes) -> bool {
+    if body.len() <= READ_AT_ONCE {
+        return bbb::is_well_formed(&body);
+    }
+    tokio::task::spawn_blocking(move || bbb::is_well_formed(&body)).await.unwrap_or(false)
 }
 
 fn wish(caller: &Caller<'_>, key: &MeetingKey, params: &Params) -> Wish {

@@ -336,3 +336,10 @@ fn reserved_port() -> (u16, TcpSocket) {
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     (socket.local_addr().unwrap().port(), socket)
 }
+
+/// A port that was free a moment ago. Below the range from which the kernel serves connections and port 0, or the many
+/// connections of the other tests would take it before `usher serve` does.
+pub fn free_port() -> u16 {
+    let ports = std::iter::repeat_with(|| rand::random_range(10_000..32_000));
+    ports.into_iter().find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
