@@ -1,27 +1,34 @@
 //! The admin listener: metrics, liveness, readiness and the status that `usher status` shows.
 //!
-//! Read-only and without secrets; it listens on loopback unless the operator says otherwise. The operators' API will
-//! grow here.
+//! Read-only and without secrets; it listens on loopback unless the operator says otherwise. Each connection carries one
+//! request, within the deadlines of the public side: who asks comes every few seconds, and nothing can pile up.
 
 mod status;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{Response, header::CONTENT_TYPE};
-use pingora::apps::http_app::ServeHttp;
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use pingora::apps::{HttpServerApp, ReusedHttpStream};
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
+use crate::config::ADMIN_CONNECTIONS;
 use crate::process::Shared;
 
 /// Answers the admin listener.
 pub struct AdminApp {
     shared: Arc<Shared>,
+    places: Semaphore,
 }
 
 impl AdminApp {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, places: Semaphore::new(ADMIN_CONNECTIONS) }
     }
 
     fn answer(&self, method: &str, path: &str) -> (u16, &'static str, Vec<u8>) {
@@ -50,16 +57,41 @@ impl AdminApp {
 }
 
 #[async_trait]
-impl ServeHttp for AdminApp {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+impl HttpServerApp for AdminApp {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        _: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        let _place = self.places.try_acquire().ok()?;
+        let limits = self.shared.config.load().limits.clone();
+        match timeout(limits.header_timeout, session.read_request()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false) | Err(_)) | Err(_) => return None,
+        }
         let head = session.req_header();
+        let head_only = head.method == http::Method::HEAD;
         let (status, content_type, body) = self.answer(head.method.as_str(), head.uri.path());
-        let body = if head.method == http::Method::HEAD { Vec::new() } else { body };
-        let mut response = Response::new(body);
-        *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-        response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-        let length = http::HeaderValue::from(response.body().len());
-        response.headers_mut().insert(http::header::CONTENT_LENGTH, length);
-        response
+        let _ = timeout(limits.body_timeout, write(&mut session, status, content_type, body, head_only)).await;
+        session.shutdown().await;
+        None
     }
+}
+
+/// A whole answer, the only one on its connection.
+async fn write(
+    session: &mut ServerSession,
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+    head_only: bool,
+) -> pingora::Result<()> {
+    let mut header = ResponseHeader::build(status, Some(3))?;
+    header.insert_header(CONTENT_TYPE, content_type)?;
+    header.insert_header(CONTENT_LENGTH, body.len())?;
+    header.insert_header(CONNECTION, "close")?;
+    session.set_keepalive(None);
+    session.write_response_header(Box::new(header)).await?;
+    let body = if head_only { Bytes::new() } else { body.into() };
+    session.write_response_body(body, true).await
 }

@@ -64,6 +64,8 @@ pub const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Connections. About 1 GiB of memory when all are in use.
 pub const CONNECTIONS: usize = 65_536;
+/// Connections to the admin listener. A few monitors and people; more is a fault, and theirs would not stop the public side.
+pub const ADMIN_CONNECTIONS: usize = 256;
 /// Just above the 60 s of common front-end proxies, so that they close first.
 pub const KEEPALIVE: Duration = Duration::from_secs(75);
 /// A header is one packet or a few; slower is a slow-loris.
