@@ -73,13 +73,6 @@ pub fn sessions(fragments: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
     list("sessions", fragments, "noSessions", "no sessions were found on this server")
 }
 
-/// SUCCESS with a key and a message, as `end` and `sendChatMessage` answer.
-pub fn success_message(key: &str, message: &str) -> Vec<u8> {
-    let mut xml = response("SUCCESS");
-    xml.text("messageKey", key).text("message", message);
-    end(xml)
-}
-
 /// getRecordings from `<recording>` elements; `pagination` when the caller asked for a page.
 pub fn recordings(fragments: impl Iterator<Item = impl AsRef<[u8]>>, pagination: Option<Pagination>) -> Vec<u8> {
     let mut xml = response("SUCCESS");
@@ -117,7 +110,7 @@ pub fn updated(updated: bool) -> Vec<u8> {
 }
 
 /// A create answer (section 3.4).
-pub fn created(created: &Created) -> Vec<u8> {
+fn created(created: &Created) -> Vec<u8> {
     let mut xml = response("SUCCESS");
     xml.text("meetingID", created.meeting_id.as_str());
     xml.text("internalMeetingID", created.internal_id.as_str());
@@ -205,7 +198,7 @@ mod tests {
     use super::*;
     use crate::bbb::new_meeting::{NewMeeting, new_meeting_fragment};
     use crate::bbb::params::Params;
-    use crate::bbb::read::{read_created, read_meeting_info, read_meetings, read_reply, read_running, read_sessions};
+    use crate::bbb::read::{read_created, read_meeting_info, read_meetings, read_reply, read_sessions};
     use crate::bbb::recording::read_recordings;
     use crate::bbb::version::{Generation, read_version};
     use crate::ids::{BbbMeetingId, InternalId, Secret};
@@ -260,16 +253,13 @@ mod tests {
 
     #[test]
     fn small_answers() {
-        assert!(read_running(&running(true)).unwrap());
-        assert!(!read_running(&running(false)).unwrap());
+        assert_eq!(text(running(true)), "<response><returncode>SUCCESS</returncode><running>true</running></response>");
         assert_eq!(
             text(published(false)),
             "<response><returncode>SUCCESS</returncode><published>false</published></response>"
         );
         assert_eq!(text(deleted()), "<response><returncode>SUCCESS</returncode><deleted>true</deleted></response>");
         assert_eq!(text(updated(true)), "<response><returncode>SUCCESS</returncode><updated>true</updated></response>");
-        let reply = read_reply(&success_message("sentEndMeetingRequest", "wait")).unwrap();
-        assert_eq!((reply.success, reply.key.as_str()), (true, "sentEndMeetingRequest"));
     }
 
     #[test]

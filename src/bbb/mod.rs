@@ -5,7 +5,7 @@
 //! | `call`, `params`, `checksum` | what a caller asks: the call's name, its ordered parameters, its signature |
 //! | `xml`, `fields`, `read`, `repair`, `meeting`, `version`, `recording` | what a BBB server answers, bounded and typed |
 //! | `xml_write`, `rewrite`, `answer`, `new_meeting`, `join_error` | what we answer |
-//! | `recording_filter`, `tag` | the two small languages callers may write: recording filters, Scalelite's server tags |
+//! | `recording_filter`, `tag` | what callers may write: pages and lists of ids, Scalelite's server tags |
 //!
 //! Everything keeps the sender's bytes where it can: queries are re-signed, not re-encoded, and XML fragments are
 //! cut out, not printed anew.
@@ -30,8 +30,8 @@ pub mod xml;
 mod xml_write;
 
 pub use answer::{
-    Pagination, created, created_from_meeting, deleted, failed, failed_json, meeting_info, meetings, published,
-    recordings, running, sessions, success_message, updated, version_json, version_xml,
+    Pagination, created_from_meeting, deleted, failed, failed_json, meeting_info, meetings, published, recordings,
+    running, sessions, updated, version_json, version_xml,
 };
 pub use call::{Call, Method, RemovedCall, SessionCall};
 pub use checksum::{Algorithm, Stripped, form_signature_base, internal_prefix, sign, strip_checksum, verify};
@@ -40,9 +40,9 @@ pub use meeting::{Created, Meeting, MeetingList, Session};
 pub use modules::is_well_formed;
 pub use new_meeting::{NewMeeting, meta_key, new_meeting_fragment};
 pub use params::{Params, TooManyParams, first_value};
-pub use read::{Reply, read_created, read_meeting_info, read_meetings, read_reply, read_running, read_sessions};
+pub use read::{Reply, read_created, read_meeting_info, read_meetings, read_reply, read_sessions};
 pub use recording::{Recording, merge, page, read_recordings};
-pub use recording_filter::{Page, RecordingFilter, id_list};
+pub use recording_filter::{Page, id_list};
 pub use rewrite::{Rewrite, rewrite};
 pub use tag::{Tag, TagWish};
 pub use version::{Generation, Version, read_version};

@@ -115,15 +115,6 @@ pub fn read_created(body: &[u8]) -> Result<Result<Created, Reply>, BadAnswer> {
     Created::from_element(&document, document.root()).map(Ok).ok_or(BadAnswer::Missing("meetingID"))
 }
 
-/// Reads an isMeetingRunning answer.
-pub fn read_running(body: &[u8]) -> Result<bool, BadAnswer> {
-    let source = text_of(body)?;
-    let document = Document::parse(&source)?;
-    succeeded(&document)?;
-    let running = document.child(document.root(), "running").ok_or(BadAnswer::Missing("running"))?;
-    Ok(document.text(running) == "true")
-}
-
 /// Reads the entries of a getSessions answer.
 pub fn read_sessions(body: &[u8]) -> Result<Vec<Session>, BadAnswer> {
     let source = text_of(body)?;
@@ -389,18 +380,11 @@ mod tests {
         assert_eq!(read_sessions(none.as_bytes()).unwrap(), []);
     }
 
-    #[test]
-    fn running_must_be_told() {
-        assert_eq!(read_running(answer("<running> true\n</running>").as_bytes()), Ok(true));
-        assert_eq!(read_running(answer("").as_bytes()), Err(BadAnswer::Missing("running")));
-    }
-
     fn read_all(body: &[u8]) {
         let _ = read_reply(body);
         let _ = read_meetings(body);
         let _ = read_meeting_info(body);
         let _ = read_created(body);
-        let _ = read_running(body);
         let _ = read_sessions(body);
         let _ = read_version(body);
         let _ = read_recordings(body);

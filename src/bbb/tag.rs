@@ -42,14 +42,6 @@ impl TagWish {
     pub fn untagged() -> TagWish {
         TagWish { any_of: vec![Tag::Untagged], required: false }
     }
-
-    /// True if a server with these `tags` fulfils the wish.
-    pub fn is_met_by<S: AsRef<str>>(&self, tags: &[S]) -> bool {
-        self.any_of.iter().any(|tag| match tag {
-            Tag::Untagged => tags.is_empty(),
-            Tag::Named(name) => tags.iter().any(|carried| carried.as_ref() == name),
-        })
-    }
 }
 
 #[cfg(test)]
@@ -76,15 +68,5 @@ mod tests {
         for (text, any_of, required) in cases {
             assert_eq!(TagWish::parse(text), TagWish { any_of, required }, "{text:?}");
         }
-    }
-
-    #[test]
-    fn servers_meet_wishes() {
-        let untagged: [&str; 0] = [];
-        assert!(TagWish::parse("a;b").is_met_by(&["x", "b"]));
-        assert!(!TagWish::parse("a;b").is_met_by(&untagged));
-        assert!(TagWish::parse("a;none").is_met_by(&untagged));
-        assert!(TagWish::untagged().is_met_by(&untagged));
-        assert!(!TagWish::untagged().is_met_by(&["a"]));
     }
 }

@@ -18,7 +18,6 @@ pub struct Generation {
 
 impl Generation {
     pub const V2_4: Generation = Generation { major: 2, minor: 4 };
-    pub const V2_5: Generation = Generation { major: 2, minor: 5 };
     pub const V2_6: Generation = Generation { major: 2, minor: 6 };
     pub const V2_7: Generation = Generation { major: 2, minor: 7 };
     pub const V3_0: Generation = Generation { major: 3, minor: 0 };

@@ -195,12 +195,6 @@ impl HealthBook {
         }
     }
 
-    /// To be called when all servers have been probed once: the same judgement as after each failure, for a pool
-    /// whose last healthy server was removed in between.
-    pub fn end_round(&mut self, now: Millis) -> Vec<Transition> {
-        self.judge_own_fault(now)
-    }
-
     /// True from the moment when all working servers had failed together until any server answers.
     pub fn own_fault(&self) -> bool {
         self.own_fault
@@ -554,17 +548,6 @@ mod tests {
         }
         assert!(!book.own_fault());
         assert_eq!((book.state(A), book.state(B)), (Health::Down, Health::Down));
-    }
-
-    #[test]
-    fn the_end_of_a_round_judges_a_pool_that_shrank() {
-        let mut book = up(&[A, B, C]);
-        fail(&mut book, A, Source::Probe, 10);
-        fail(&mut book, B, Source::Probe, 10);
-        book.set_servers(&[A, B], Millis(11_000));
-        assert_eq!(book.end_round(Millis(12_000)).len(), 2);
-        assert!(book.own_fault());
-        assert_eq!(book.state(A), Health::Up);
     }
 
     #[test]
