@@ -1,5 +1,11 @@
 //! Requests that are too much, or of a kind that BBB does not take.
 
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
 use crate::harness::{Builder, get_raw, send_raw};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,4 +116,18 @@ async fn bodies_may_come_in_any_framing() {
     );
     let answer = send_raw(&pool.http, head.as_bytes()).await;
     assert_eq!((answer.status, answer.key().as_str()), (200, "checksumError"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_never_ends_is_not_waited_for_on_either_listener() {
+    let pool = Builder::new(1).config("[limits]\nheader_timeout = \"300ms\"\n").start().await;
+    for origin in [&pool.http, &pool.admin] {
+        let mut stream = TcpStream::connect(origin.trim_start_matches("http://")).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\nX-Slow: ").await.unwrap();
+        let mut said = Vec::new();
+        let closed = timeout(Duration::from_secs(5), stream.read_to_end(&mut said)).await;
+        assert!(closed.is_ok(), "{origin} holds the connection");
+        assert!(!said.starts_with(b"HTTP/1.1 200"), "{origin} answered half a head");
+        assert_eq!(get_raw(origin, b"/livez").await.status, 200, "{origin}");
+    }
 }
