@@ -81,8 +81,6 @@ pub const CONCURRENT_CREATES: usize = 512;
 pub const MAX_THREADS: usize = 1024;
 /// Longer than any ordinary call on the way, shorter than systemd's 90 s.
 pub const GRACE_STOP: Duration = Duration::from_secs(10);
-/// The longest lesson with its WebSockets.
-pub const GRACE_UPGRADE: Duration = Duration::from_secs(4 * 3600);
 
 /// What Usher does without a configuration file.
 pub fn config() -> Config {
@@ -111,7 +109,7 @@ pub fn config() -> Config {
             concurrent_creates: CONCURRENT_CREATES,
         },
         log: Log { format: LogFormat::Text, level: log::LevelFilter::Info, access: true },
-        process: Process { threads: 0, grace_stop: GRACE_STOP, grace_upgrade: GRACE_UPGRADE },
+        process: Process { threads: 0, grace_stop: GRACE_STOP },
         sources: Sources(BTreeMap::new()),
     }
 }

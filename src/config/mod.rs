@@ -175,6 +175,7 @@ mod tests {
             "[load]\nprofile = \"network\"",
             "[load.history]\nsessions = 20",
             "[edge]\nmode = \"path\"",
+            "[process]\ngrace_upgrade = \"4h\"",
         ];
         for text in cases {
             let told = told(text);

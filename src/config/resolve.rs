@@ -10,7 +10,7 @@ use super::sections::{GetMeetings, IsRunning, LogFormat, WhenFull};
 use super::{Config, Sources, defaults, value};
 
 /// Sections and keys promised by the documentation for later versions.
-const NOT_BUILT: [&str; 10] = [
+const NOT_BUILT: [&str; 11] = [
     "listen.https",
     "listen.proxy_protocol",
     "tls",
@@ -21,6 +21,7 @@ const NOT_BUILT: [&str; 10] = [
     "load.expression",
     "load.limits.mem",
     "load.joins.queue_max",
+    "process.grace_upgrade",
 ];
 
 /// Reads every key; problems found on the way are added to `problems` and leave the default in place.
@@ -194,7 +195,6 @@ impl Keys<'_> {
         self.read("log.access", &mut config.log.access, value::flag);
         self.read("process.threads", &mut config.process.threads, value::whole);
         self.read("process.grace_stop", &mut config.process.grace_stop, value::duration);
-        self.read("process.grace_upgrade", &mut config.process.grace_upgrade, value::duration);
     }
 
     /// Client traffic goes to the servers by redirect; the other modes come with the edge.

@@ -168,6 +168,4 @@ pub struct Process {
     pub threads: usize,
     /// How long a stop waits for requests under way.
     pub grace_stop: Duration,
-    /// How long the old process of an upgrade lives on for its connections.
-    pub grace_upgrade: Duration,
 }

@@ -49,7 +49,7 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
     Ok(if created.success { answer } else { answer.failed_with(&created.key, Blame::Client) })
 }
 
-/// XML modules or multipart; kept in memory, because another server may need them too.
+/// XML modules; kept in memory, because another server may need them too.
 async fn read_slides(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Option<Held>, Answer> {
     if caller.form.is_some() || super::is_read(caller.request.method) || !caller.request.has_body() {
         return Ok(None);
