@@ -11,7 +11,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked && install -D target/release/usher /out/usher
+RUN cargo build --profile dist --locked && install -D target/dist/usher /out/usher
 
 FROM debian:bookworm-slim
 RUN apt-get update \

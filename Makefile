@@ -48,7 +48,7 @@ build: build-packages ## build the release binary, target/release/usher
 .PHONY: deb
 deb: build-packages ## build the Debian package, target/debian/*.deb
 	@$(CARGO) deb --version >/dev/null 2>&1 || $(CARGO) install --locked --debug cargo-deb --version 3.8.0
-	$(CARGO) deb --locked
+	$(CARGO) deb --locked --profile dist
 
 .PHONY: build-packages
 build-packages:

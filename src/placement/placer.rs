@@ -1,7 +1,7 @@
 //! The placer: ledger, store and servers held together, so that what one knows the others learn.
 //!
-//! `create.rs` places, `sweep.rs` learns from polls, `follow.rs` from the store; all three are methods of this type
-//! and are the only writers of placements.
+//! `create.rs` places (with `try_server.rs` and `settle.rs`), `sweep.rs` learns from polls, `follow.rs` from the store,
+//! `unwritten.rs` makes up for a store that failed; all are methods of this type and the only writers of placements.
 
 use std::collections::VecDeque;
 use std::future::Future;
