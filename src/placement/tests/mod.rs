@@ -99,10 +99,12 @@ pub fn breakout(name: &str, parent: &str, people: u32) -> bbb::Meeting {
 
 pub fn confirmed(name: &str, at: Millis) -> Confirmed {
     Confirmed {
-        internal_id: internal(name),
-        create_time: QUARTER,
-        attendee_pw: Some(Secret::new("ap")),
-        moderator_pw: Some(Secret::new("mp")),
+        confirmation: Confirmation {
+            internal_id: internal(name),
+            create_time: QUARTER,
+            attendee_pw: Some(Secret::new("ap")),
+            moderator_pw: Some(Secret::new("mp")),
+        },
         fragment: Bytes::from_static(b"<meeting>synthetic</meeting>"),
         created_at: at,
     }
