@@ -20,7 +20,7 @@ use crate::bbb::Algorithm;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use crate::pool::Health;
-use crate::store::{Phase, Placement, ServerRecord, ServerState};
+use crate::store::{Confirmation, Phase, Placement, ServerRecord, ServerState};
 use crate::tenant::TenantLimits;
 
 /// A full quarter of an hour, so that a meeting made at second 0 has its bell at second 900.
