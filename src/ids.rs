@@ -76,6 +76,14 @@ text_id!(
     InternalId
 );
 
+impl BbbMeetingId {
+    /// BBB takes an id for the beginning of an internal id before it looks for the id itself (bbb-api.md section 3.5):
+    /// true if by this id of the meeting `own` it may find `other` instead.
+    pub fn may_mean(&self, own: &InternalId, other: &InternalId) -> bool {
+        other != own && other.as_str().starts_with(self.as_str())
+    }
+}
+
 /// A meeting among all tenants.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MeetingKey {

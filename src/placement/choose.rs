@@ -106,11 +106,7 @@ impl Ledger {
         };
         let room = BreakoutEntry {
             bbb_id: created.meeting_id.clone(),
-            internal_id: created.internal_id.clone(),
-            create_time: created.create_time,
-            attendee_pw: created.attendee_pw.clone(),
-            moderator_pw: created.moderator_pw.clone(),
-            running: false,
+            confirmation: created.into(),
             figures: Figures::default(),
             xml: fragment,
             known_at: now,
@@ -174,13 +170,7 @@ pub struct Snapshot(MeetingEntry);
 impl Snapshot {
     /// What the store should know of it; `None` if it was never confirmed.
     pub fn confirmation(&self) -> Option<Confirmation> {
-        let Self(entry) = self;
-        Some(Confirmation {
-            internal_id: entry.internal_id.clone().filter(|_| entry.phase == Phase::Confirmed)?,
-            create_time: entry.create_time,
-            attendee_pw: entry.attendee_pw.clone(),
-            moderator_pw: entry.moderator_pw.clone(),
-        })
+        self.0.confirmation()
     }
 }
 
@@ -200,16 +190,12 @@ impl State {
 impl MeetingEntry {
     fn confirm(&mut self, confirmed: Confirmed) {
         let now = confirmed.created_at;
-        if self.internal_id.as_ref().is_some_and(|internal_id| *internal_id != confirmed.internal_id) {
+        let told = &confirmed.confirmation.internal_id;
+        if self.internal_id.as_ref().is_some_and(|known| known != told) {
             self.start_anew(now);
         }
         self.creating = self.creating.saturating_sub(1);
-        self.phase = Phase::Confirmed;
-        self.confirmed_at = Some(now);
-        self.internal_id = Some(confirmed.internal_id);
-        self.create_time = confirmed.create_time;
-        self.attendee_pw = confirmed.attendee_pw;
-        self.moderator_pw = confirmed.moderator_pw;
+        self.prove(confirmed.confirmation, now);
         if self.polled_at.is_none() {
             self.xml = confirmed.fragment;
         }

@@ -14,7 +14,7 @@ use crate::bbb;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, Secret, ServerId};
 use crate::pool::load::{Audio, Cost, Forecast, Media, Room};
-use crate::store::{Phase, Placement};
+use crate::store::{Confirmation, Phase, Placement};
 
 /// A join that no poll has shown yet is believed this long (load-model.md section 7, rule 2).
 pub(super) const PENDING_TIME: Duration = Duration::from_secs(60);
@@ -28,11 +28,7 @@ const MOST_PEOPLE: u32 = 100_000;
 #[derive(Clone, Debug)]
 pub(super) struct BreakoutEntry {
     pub bbb_id: BbbMeetingId,
-    pub internal_id: InternalId,
-    pub create_time: u64,
-    pub attendee_pw: Option<Secret>,
-    pub moderator_pw: Option<Secret>,
-    pub running: bool,
+    pub confirmation: Confirmation,
     pub figures: Figures,
     pub xml: Bytes,
     /// When what stands here was learned: a poll that was sent earlier cannot take the room away.
@@ -173,6 +169,26 @@ impl MeetingEntry {
         if is_confirmed && self.confirmed_at.is_none() {
             self.confirmed_at = Some(confirmed_at);
         }
+    }
+
+    /// The server has it: by its answer to a create, or because it lists it.
+    pub fn prove(&mut self, confirmation: Confirmation, at: Millis) {
+        self.phase = Phase::Confirmed;
+        self.confirmed_at = Some(at);
+        self.internal_id = Some(confirmation.internal_id);
+        self.create_time = confirmation.create_time;
+        self.attendee_pw = confirmation.attendee_pw.or(self.attendee_pw.take());
+        self.moderator_pw = confirmation.moderator_pw.or(self.moderator_pw.take());
+    }
+
+    /// What is known of it from its server; `None` if it was never confirmed.
+    pub fn confirmation(&self) -> Option<Confirmation> {
+        Some(Confirmation {
+            internal_id: self.internal_id.clone().filter(|_| self.phase == Phase::Confirmed)?,
+            create_time: self.create_time,
+            attendee_pw: self.attendee_pw.clone(),
+            moderator_pw: self.moderator_pw.clone(),
+        })
     }
 
     /// Forgets the live figures of an earlier meeting under the same id.

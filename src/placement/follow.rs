@@ -60,9 +60,9 @@ impl Placer {
     /// the store by itself, and reading in the middle of it would tear its entry away. Then, later.
     async fn take_over(&self, key: MeetingKey) {
         let turn = self.gate.try_enter(&key);
-        let is_creating = self.ledger.find(&key).is_some_and(|view| view.creating);
-        if turn.is_none() || is_creating {
-            return self.postponed.lock().push(key);
+        if turn.is_none() || self.ledger.is_creating(&key, self.clock.now()) {
+            self.postponed.lock().insert(key);
+            return;
         }
         self.reread(&key).await;
     }

@@ -9,7 +9,7 @@ use super::{BreakoutView, JoinRefusal, JoinTicket, Ledger, MeetingFragment, Meet
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, ServerId, TenantId};
 use crate::pool::Health;
-use crate::store::{Phase, ServerState};
+use crate::store::{Confirmation, ServerState};
 use crate::tenant::TenantLimits;
 
 /// Meetings refreshed under one lock by `tick`, so that a full pool does not hold up a join.
@@ -27,27 +27,19 @@ impl Ledger {
         let bbb_id = BbbMeetingId::new(meeting_id);
         let parent = state.breakouts.get(&bbb_id).filter(|parent| parent.tenant == tenant)?;
         let entry = state.meetings.get(parent)?;
-        let breakout = entry.breakouts.iter().find(|breakout| breakout.bbb_id == bbb_id)?;
-        let server = state.servers.get(&entry.server)?;
-        Some(BreakoutView {
-            bbb_id,
-            internal_id: breakout.internal_id.clone(),
-            parent: parent.clone(),
-            server: entry.server,
-            record: server.record.clone(),
-            health: server.health,
-            create_time: breakout.create_time,
-            attendee_pw: breakout.attendee_pw.clone(),
-            moderator_pw: breakout.moderator_pw.clone(),
-            participants: breakout.figures.media.people,
-            running: breakout.running,
-            polled_at: entry.polled_at,
-        })
+        let record = state.servers.get(&entry.server)?.record.clone();
+        Some(BreakoutView { bbb_id, record })
     }
 
-    /// The meeting with this internal id; not for breakout rooms.
+    /// The meeting with this internal id; for a breakout room its parent.
     pub fn find_internal(&self, internal_id: &InternalId) -> Option<MeetingKey> {
-        self.state.lock().by_internal.get(internal_id).cloned()
+        let state = self.state.lock();
+        state.by_internal.get(internal_id).or_else(|| state.breakouts_internal.get(internal_id)).cloned()
+    }
+
+    /// What to call a meeting towards its server, as in `MeetingView`, be it placed there or not.
+    pub fn name_on_server(&self, server: ServerId, bbb_id: &BbbMeetingId, own: &InternalId) -> BbbMeetingId {
+        self.state.lock().name_on_server(server, bbb_id, Some(own))
     }
 
     /// Where to send somebody who wants to join, counted at once. The limit of people is checked under the same lock,
@@ -66,15 +58,8 @@ impl Ledger {
         if let Some(limit) = limits.max_people.filter(|limit| usage.people >= *limit) {
             return Err(JoinRefusal::TenantPeople { limit });
         }
-        let ticket = JoinTicket {
-            record: server.record.clone(),
-            called: state.name_on_server(entry),
-            phase: entry.phase,
-            internal_id: entry.internal_id.clone(),
-            create_time: entry.create_time,
-            attendee_pw: entry.attendee_pw.clone(),
-            moderator_pw: entry.moderator_pw.clone(),
-        };
+        let called = state.name_on_server(entry.server, &entry.bbb_id, entry.internal_id.as_ref());
+        let ticket = JoinTicket { record: server.record.clone(), called };
         if let Some(entry) = state.meetings.get_mut(key) {
             entry.note_join(now);
         }
@@ -107,17 +92,18 @@ impl Ledger {
     pub fn meetings_of(&self, tenant: TenantId) -> TenantMeetings {
         let state = self.state.lock();
         let Some(tenant) = state.tenants.get(&tenant) else { return TenantMeetings::default() };
-        let mut confirmed: Vec<(&MeetingKey, &MeetingEntry)> = tenant
-            .keys
-            .iter()
-            .filter_map(|key| Some((key, state.meetings.get(key)?)))
-            .filter(|(_, entry)| entry.phase == Phase::Confirmed)
-            .collect();
-        confirmed.sort_by_key(|(key, entry)| (entry.create_time, *key));
-        let oldest_poll = confirmed.iter().filter_map(|(_, entry)| entry.polled_at).min();
+        let with_proof = |key| {
+            let entry: &MeetingEntry = state.meetings.get(key)?;
+            Some((key, entry, entry.confirmation()?))
+        };
+        let mut confirmed: Vec<(&MeetingKey, &MeetingEntry, Confirmation)> =
+            tenant.keys.iter().filter_map(with_proof).collect();
+        confirmed.sort_by_key(|(key, entry, _)| (entry.create_time, *key));
+        let oldest_poll = confirmed.iter().filter_map(|(_, entry, _)| entry.polled_at).min();
         let mut fragments = Vec::with_capacity(confirmed.len());
-        for (key, entry) in confirmed {
-            fragments.push(entry.fragment(key));
+        for (key, entry, confirmation) in confirmed {
+            let (bbb_id, meeting, xml) = (entry.bbb_id.clone(), key.meeting.clone(), entry.xml.clone());
+            fragments.push(MeetingFragment { bbb_id, meeting, xml, confirmation });
             fragments.extend(entry.breakouts.iter().map(BreakoutEntry::fragment));
         }
         TenantMeetings { fragments, oldest_poll }
@@ -152,16 +138,16 @@ impl State {
 
     /// BBB tries every id as the beginning of an internal id first, so an id such as `ab` may mean a stranger's
     /// meeting; the whole internal id means ours.
-    fn name_on_server(&self, entry: &MeetingEntry) -> BbbMeetingId {
-        let id = entry.bbb_id.as_str();
+    fn name_on_server(&self, server: ServerId, bbb_id: &BbbMeetingId, own: Option<&InternalId>) -> BbbMeetingId {
+        let id = bbb_id.as_str();
         let may_begin_one = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-        let Some(own) = entry.internal_id.as_ref().filter(|_| may_begin_one) else { return entry.bbb_id.clone() };
-        let others = self.servers.get(&entry.server).into_iter().flat_map(|server| &server.keys);
+        let Some(own) = own.filter(|_| may_begin_one) else { return bbb_id.clone() };
+        let others = self.servers.get(&server).into_iter().flat_map(|server| &server.keys);
         let is_taken = others.filter_map(|key| self.meetings.get(key)).any(|other| {
-            let rooms = other.breakouts.iter().map(|room| &room.internal_id);
-            rooms.chain(&other.internal_id).any(|internal| internal != own && internal.as_str().starts_with(id))
+            let rooms = other.breakouts.iter().map(|room| &room.confirmation.internal_id);
+            rooms.chain(&other.internal_id).any(|internal| bbb_id.may_mean(own, internal))
         });
-        if is_taken { BbbMeetingId::new(own.as_str()) } else { entry.bbb_id.clone() }
+        if is_taken { BbbMeetingId::new(own.as_str()) } else { bbb_id.clone() }
     }
 
     fn meeting_view(&self, key: &MeetingKey, entry: &MeetingEntry) -> Option<MeetingView> {
@@ -169,14 +155,13 @@ impl State {
         Some(MeetingView {
             key: key.clone(),
             bbb_id: entry.bbb_id.clone(),
-            called: self.name_on_server(entry),
+            called: self.name_on_server(entry.server, &entry.bbb_id, entry.internal_id.as_ref()),
             server: entry.server,
             record: server.record.clone(),
             health: server.health,
             down_since: (server.health == Health::Down).then_some(server.health_since),
             phase: entry.phase,
             internal_id: entry.internal_id.clone(),
-            create_time: entry.create_time,
             attendee_pw: entry.attendee_pw.clone(),
             moderator_pw: entry.moderator_pw.clone(),
             claimed_at: entry.claimed_at,
@@ -184,25 +169,7 @@ impl State {
             running: entry.running,
             polled_at: entry.polled_at,
             ending: entry.ending.is_some(),
-            creating: entry.creating > 0,
-            max_participants: entry.max_participants,
-            reserved: entry.share.expected_people(),
         })
-    }
-}
-
-impl MeetingEntry {
-    fn fragment(&self, key: &MeetingKey) -> MeetingFragment {
-        MeetingFragment {
-            bbb_id: self.bbb_id.clone(),
-            meeting: key.meeting.clone(),
-            xml: self.xml.clone(),
-            breakout: false,
-            internal_id: self.internal_id.clone(),
-            create_time: self.create_time,
-            attendee_pw: self.attendee_pw.clone(),
-            moderator_pw: self.moderator_pw.clone(),
-        }
     }
 }
 
@@ -212,11 +179,7 @@ impl BreakoutEntry {
             bbb_id: self.bbb_id.clone(),
             meeting: MeetingId::new(self.bbb_id.as_str()),
             xml: self.xml.clone(),
-            breakout: true,
-            internal_id: Some(self.internal_id.clone()),
-            create_time: self.create_time,
-            attendee_pw: self.attendee_pw.clone(),
-            moderator_pw: self.moderator_pw.clone(),
+            confirmation: self.confirmation.clone(),
         }
     }
 }

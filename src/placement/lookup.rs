@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Ledger, MeetingView};
+use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, MeetingKey};
 
 impl Ledger {
@@ -17,6 +18,12 @@ impl Ledger {
     /// The meeting's `<meeting>` element as last seen; empty before the first poll after a start.
     pub fn fragment(&self, key: &MeetingKey) -> Option<Bytes> {
         self.state.lock().meetings.get(key).map(|entry| entry.xml.clone())
+    }
+
+    /// A create of it runs in this process; one that was broken off without a word counts for the claim's time only.
+    pub fn is_creating(&self, key: &MeetingKey, now: Millis) -> bool {
+        let state = self.state.lock();
+        state.meetings.get(key).is_some_and(|entry| entry.is_creating(&state.tuned, now))
     }
 
     /// Every meeting of the picture.

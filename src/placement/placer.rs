@@ -3,7 +3,7 @@
 //! `create.rs` places (with `try_server.rs` and `settle.rs`), `sweep.rs` learns from polls, `follow.rs` from the store,
 //! `unwritten.rs` makes up for a store that failed; all are methods of this type and the only writers of placements.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ pub struct Placer {
     /// What the store could not be told yet.
     pub(super) unwritten: Mutex<VecDeque<Unwritten>>,
     /// News of other processes about meetings that were being created here.
-    pub(super) postponed: Mutex<Vec<MeetingKey>>,
+    pub(super) postponed: Mutex<HashSet<MeetingKey>>,
     /// Whole lists are read and taken over one at a time: an older one must not replace a newer one.
     pub(super) reading: tokio::sync::Mutex<()>,
 }
@@ -112,7 +112,7 @@ impl Placer {
         match self.timed_store("read", self.store.placement(key)).await {
             Ok(Some(placement)) => self.ledger.put(placement, self.clock.now()),
             Ok(None) => self.ledger.forget(key),
-            Err(_) => return self.postponed.lock().push(key.clone()), // until the store works again
+            Err(_) => self.postponed.lock().insert(key.clone()), // until the store works again
         };
     }
 

@@ -102,17 +102,19 @@ impl State {
         if !is_known && (!is_ours_to_judge || is_older) {
             return;
         }
+        let confirmation = Confirmation::from(&meeting);
+        let proof = (is_another || (entry.phase == Phase::Claimed && is_ours_to_judge)).then(|| confirmation.clone());
         if is_another && let Some(before) = entry.internal_id.clone() {
-            outcome.changed.push(ChangedMeeting { key: key.clone(), before, confirmation: confirmation(&meeting) });
+            outcome.changed.push(ChangedMeeting { key: key.clone(), before, confirmation });
         } else if entry.phase == Phase::Claimed && is_ours_to_judge {
-            outcome.confirmed.push((key.clone(), confirmation(&meeting)));
+            outcome.confirmed.push((key.clone(), confirmation));
         }
         self.change(key, moment.received, |entry| {
             if is_another {
                 entry.start_anew(moment.sent);
             }
-            if is_another || (entry.phase == Phase::Claimed && is_ours_to_judge) {
-                entry.prove(&meeting, moment);
+            if let Some(proof) = proof {
+                entry.prove(proof, moment.sent);
             }
             entry.note_end_seen(&meeting, &tuned, moment);
             entry.running = meeting.running;
@@ -196,23 +198,12 @@ impl State {
         gone.sort();
         for key in gone {
             let Some(entry) = self.remove(&key) else { continue };
-            let recorded = entry.recorded || entry.figures.media.recorded;
-            outcome.ended.push(EndedMeeting { key, internal_id: entry.internal_id, recorded });
+            outcome.ended.push(EndedMeeting { key, internal_id: entry.internal_id });
         }
     }
 }
 
 impl MeetingEntry {
-    /// The server lists it: it exists.
-    fn prove(&mut self, meeting: &bbb::Meeting, moment: Moment) {
-        self.phase = Phase::Confirmed;
-        self.confirmed_at = Some(moment.sent);
-        self.internal_id = Some(meeting.internal_id.clone());
-        self.create_time = meeting.create_time;
-        self.attendee_pw = meeting.attendee_pw.clone().or(self.attendee_pw.take());
-        self.moderator_pw = meeting.moderator_pw.clone().or(self.moderator_pw.take());
-    }
-
     /// BBB ends meetings in its own time; one that is still there after the grace was not ended.
     fn note_end_seen(&mut self, meeting: &bbb::Meeting, tuned: &Tuned, moment: Moment) {
         let had_time = |ending: Millis| moment.sent > ending + tuned.ended_grace;
@@ -237,25 +228,12 @@ impl MeetingEntry {
     }
 }
 
-fn confirmation(meeting: &bbb::Meeting) -> Confirmation {
-    Confirmation {
-        internal_id: meeting.internal_id.clone(),
-        create_time: meeting.create_time,
-        attendee_pw: meeting.attendee_pw.clone(),
-        moderator_pw: meeting.moderator_pw.clone(),
-    }
-}
-
 fn breakout(meeting: bbb::Meeting, known_at: Millis) -> BreakoutEntry {
     BreakoutEntry {
         known_at,
         figures: Figures::of(&meeting),
+        confirmation: Confirmation::from(&meeting),
         bbb_id: meeting.meeting_id,
-        internal_id: meeting.internal_id,
-        create_time: meeting.create_time,
-        attendee_pw: meeting.attendee_pw,
-        moderator_pw: meeting.moderator_pw,
-        running: meeting.running,
         xml: meeting.xml,
     }
 }

@@ -57,23 +57,11 @@ impl Placer {
             // Nobody will ever ask for the room by the id in the create.
             return self.give_up(key, server, None, None).await;
         }
-        let confirmation = Confirmation {
-            internal_id: created.internal_id.clone(),
-            create_time: created.create_time,
-            attendee_pw: created.attendee_pw.clone(),
-            moderator_pw: created.moderator_pw.clone(),
-        };
-        self.confirm_with(key, server, confirmation, fragment).await;
+        self.confirm_with(key, server, created.into(), fragment).await;
     }
 
     pub(super) async fn confirm_meeting(&self, key: &MeetingKey, server: &Arc<ServerRecord>, meeting: &Meeting) {
-        let confirmation = Confirmation {
-            internal_id: meeting.internal_id.clone(),
-            create_time: meeting.create_time,
-            attendee_pw: meeting.attendee_pw.clone(),
-            moderator_pw: meeting.moderator_pw.clone(),
-        };
-        self.confirm_with(key, server, confirmation, meeting.xml.clone()).await;
+        self.confirm_with(key, server, meeting.into(), meeting.xml.clone()).await;
     }
 
     /// Tells ledger and store what the server answered, before the caller hears of it: after a kill the meeting is
@@ -85,14 +73,7 @@ impl Placer {
         confirmation: Confirmation,
         fragment: Bytes,
     ) {
-        let confirmed = Confirmed {
-            internal_id: confirmation.internal_id.clone(),
-            create_time: confirmation.create_time,
-            attendee_pw: confirmation.attendee_pw.clone(),
-            moderator_pw: confirmation.moderator_pw.clone(),
-            fragment,
-            created_at: self.clock.now(),
-        };
+        let confirmed = Confirmed { confirmation: confirmation.clone(), fragment, created_at: self.clock.now() };
         self.ledger.confirm(key, server.id, confirmed);
         let change = Unwritten::Confirmed(key.clone(), server.id, confirmation);
         if tokio::time::timeout(CONFIRM_LIMIT, self.write_or_keep(change.clone())).await.is_err() {

@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::Tuned;
-use super::entry::MeetingEntry;
+use super::entry::{BreakoutEntry, MeetingEntry};
 use super::sums::Sums;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId, TenantId};
@@ -83,6 +83,8 @@ pub(super) struct State {
     pub by_internal: HashMap<InternalId, MeetingKey>,
     /// Breakout rooms made by BBB → their parent.
     pub breakouts: HashMap<BbbMeetingId, MeetingKey>,
+    /// The same by their internal ids.
+    pub breakouts_internal: HashMap<InternalId, MeetingKey>,
     /// Meetings whose contribution changes with time alone.
     pub awake: HashSet<MeetingKey>,
 }
@@ -97,6 +99,7 @@ impl State {
             by_bbb: HashMap::new(),
             by_internal: HashMap::new(),
             breakouts: HashMap::new(),
+            breakouts_internal: HashMap::new(),
             awake: HashSet::new(),
         }
     }
@@ -112,9 +115,7 @@ impl State {
         if let Some(internal_id) = &entry.internal_id {
             self.by_internal.entry(internal_id.clone()).or_insert_with(|| key.clone());
         }
-        for breakout in &entry.breakouts {
-            self.breakouts.insert(breakout.bbb_id.clone(), key.clone());
-        }
+        self.link_breakouts(&key, &entry.breakouts);
         self.meetings.insert(key.clone(), entry);
         self.refresh(&key, now);
     }
@@ -137,9 +138,7 @@ impl State {
         if let Some(internal_id) = &entry.internal_id {
             unlink(&mut self.by_internal, internal_id, key);
         }
-        for breakout in &entry.breakouts {
-            unlink(&mut self.breakouts, &breakout.bbb_id, key);
-        }
+        self.unlink_breakouts(key, &entry.breakouts);
         self.awake.remove(key);
         Some(entry)
     }
@@ -153,7 +152,7 @@ impl State {
     ) -> Option<T> {
         let entry = self.meetings.get_mut(key)?;
         let before = entry.internal_id.clone();
-        let old_breakouts: Vec<BbbMeetingId> = entry.breakouts.iter().map(|room| room.bbb_id.clone()).collect();
+        let old_breakouts = entry.breakouts.clone();
         let result = change(entry);
         if before != entry.internal_id {
             if let Some(internal_id) = before {
@@ -163,14 +162,26 @@ impl State {
                 self.by_internal.entry(internal_id.clone()).or_insert_with(|| key.clone());
             }
         }
-        for bbb_id in old_breakouts {
-            unlink(&mut self.breakouts, &bbb_id, key);
-        }
-        for breakout in &entry.breakouts {
-            self.breakouts.insert(breakout.bbb_id.clone(), key.clone());
-        }
+        let breakouts = entry.breakouts.clone();
+        self.unlink_breakouts(key, &old_breakouts);
+        self.link_breakouts(key, &breakouts);
         self.refresh(key, now);
         Some(result)
+    }
+
+    fn link_breakouts(&mut self, key: &MeetingKey, rooms: &[BreakoutEntry]) {
+        for room in rooms {
+            self.breakouts.insert(room.bbb_id.clone(), key.clone());
+            let internal_id = room.confirmation.internal_id.clone();
+            self.breakouts_internal.entry(internal_id).or_insert_with(|| key.clone());
+        }
+    }
+
+    fn unlink_breakouts(&mut self, key: &MeetingKey, rooms: &[BreakoutEntry]) {
+        for room in rooms {
+            unlink(&mut self.breakouts, &room.bbb_id, key);
+            unlink(&mut self.breakouts_internal, &room.confirmation.internal_id, key);
+        }
     }
 
     /// Makes a new forecast for the meeting and brings the sums up to date.
@@ -233,6 +244,7 @@ impl State {
             }
             for breakout in &entry.breakouts {
                 assert_eq!(self.breakouts.get(&breakout.bbb_id), Some(key));
+                assert!(self.breakouts_internal.contains_key(&breakout.confirmation.internal_id));
             }
         }
         for (id, server) in &self.servers {
@@ -245,6 +257,9 @@ impl State {
             assert!(tenant.keys.iter().all(|key| key.tenant == *id && self.meetings.contains_key(key)));
         }
         let internal: HashSet<_> = self.meetings.values().filter_map(|entry| entry.internal_id.as_ref()).collect();
+        let rooms = self.meetings.values().flat_map(|entry| &entry.breakouts);
+        let rooms: HashSet<_> = rooms.map(|room| &room.confirmation.internal_id).collect();
+        assert_eq!(self.breakouts_internal.len(), rooms.len());
         let breakouts: usize = self.meetings.values().map(|entry| entry.breakouts.len()).sum();
         assert_eq!(self.by_bbb.len(), self.meetings.len());
         assert_eq!((self.by_internal.len(), self.breakouts.len()), (internal.len(), breakouts));

@@ -13,12 +13,12 @@ use super::Placer;
 use super::unwritten::Unwritten;
 use crate::bbb::{Meeting, MeetingList};
 use crate::clock::Millis;
-use crate::ids::{InternalId, MeetingKey};
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey};
 use crate::store::{Claim, Eviction, Phase, Placement, ServerRecord, ServerState};
 
 /// An ended meeting may still be listed for some seconds, and a poll may be that late.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(120);
-/// Bound of the memory; the oldest goes first.
+/// Bound of the memory; with that many fresh ones no more are remembered.
 const TOMBSTONES: usize = 50_000;
 const END_LIMIT: Duration = Duration::from_secs(4);
 
@@ -50,7 +50,8 @@ impl Placer {
     /// Takes in a getMeetings answer of `server` to a poll sent at `sent`.
     pub async fn sweep(&self, server: &Arc<ServerRecord>, sent: Millis, list: MeetingList) {
         let now = self.clock.now();
-        let listed_none = list.unreadable == 0 && list.meetings.iter().all(|meeting| meeting.is_breakout);
+        let is_complete = list.unreadable == 0;
+        let listed_none = is_complete && list.meetings.iter().all(|meeting| meeting.is_breakout);
         let outcome = self.ledger.note_poll(server.id, sent, now, list);
         if outcome.is_stale {
             return;
@@ -72,7 +73,7 @@ impl Placer {
             }
             self.write_or_keep(Unwritten::Released(ended.key, server.id, ended.internal_id)).await;
         }
-        self.settle_evictions(server, &outcome.unknown, now).await;
+        self.settle_evictions(server, &outcome.unknown, is_complete, now).await;
         let evictions = self.evictions.load_full();
         let is_to_go = |meeting: &Meeting| {
             evictions.iter().any(|eviction| eviction.server == server.id && is_copy(eviction, meeting))
@@ -125,18 +126,24 @@ impl Placer {
         }
     }
 
-    /// Ends what evictions name on this server, and drops evictions that have nothing left to do.
-    async fn settle_evictions(&self, server: &Arc<ServerRecord>, unknown: &[Meeting], now: Millis) {
+    /// Ends what evictions name on this server, and drops evictions that have nothing left to do; from a list that is
+    /// not complete nothing is concluded about a copy that is not in it.
+    async fn settle_evictions(&self, server: &Arc<ServerRecord>, unknown: &[Meeting], is_complete: bool, now: Millis) {
         let evictions = self.evictions.load_full();
         let mut settled = false;
         for eviction in evictions.iter().filter(|eviction| eviction.server == server.id) {
             let copy = unknown.iter().find(|meeting| is_copy(eviction, meeting));
             settled |= match copy {
                 Some(copy) => {
-                    self.evict(server, eviction, copy, now).await;
+                    let may_mean = |other: &Meeting| copy.meeting_id.may_mean(&copy.internal_id, &other.internal_id);
+                    let called = match unknown.iter().any(may_mean) {
+                        true => BbbMeetingId::new(copy.internal_id.as_str()),
+                        false => self.ledger.name_on_server(server.id, &copy.meeting_id, &copy.internal_id),
+                    };
+                    self.evict(server, eviction, copy, &called, now).await;
                     false // settled when a later poll no longer lists it
                 }
-                None => self.drop_if_stale(eviction, now).await,
+                None => is_complete && self.drop_if_stale(eviction, now).await,
             };
         }
         if settled {
@@ -145,7 +152,14 @@ impl Placer {
     }
 
     /// Ends one stale copy, unless a create is deciding about that meeting in this moment or has placed it here again.
-    async fn evict(&self, server: &Arc<ServerRecord>, eviction: &Eviction, copy: &Meeting, now: Millis) {
+    async fn evict(
+        &self,
+        server: &Arc<ServerRecord>,
+        eviction: &Eviction,
+        copy: &Meeting,
+        called: &BbbMeetingId,
+        now: Millis,
+    ) {
         if copy.forcibly_ended {
             return;
         }
@@ -161,7 +175,7 @@ impl Placer {
             return;
         }
         let password = copy.moderator_pw.as_ref().or(eviction.moderator_pw.as_ref());
-        match self.client.end(server, &copy.meeting_id, password, END_LIMIT).await {
+        match self.client.end(server, called, password, END_LIMIT).await {
             Ok(reply) => {
                 info!(server = server.name.as_str(), meeting = copy.internal_id.as_str(), ended = reply.success, people = copy.participants;
                     "stale copy of a meeting that was placed elsewhere");

@@ -47,11 +47,10 @@ impl Placer {
     /// Tries again, in the old order, until the store fails.
     pub(super) async fn write_kept(&self) -> Result<(), StoreError> {
         loop {
-            let Some(change) = self.unwritten.lock().pop_front() else { return Ok(()) };
-            if let Err(error) = self.write(&change).await {
-                self.unwritten.lock().push_front(change);
-                return Err(error);
-            }
+            // It stays in front until it is written, so that no later change overtakes it.
+            let Some(change) = self.unwritten.lock().front().cloned() else { return Ok(()) };
+            self.write(&change).await?;
+            self.unwritten.lock().pop_front();
         }
     }
 

@@ -52,7 +52,6 @@ pub struct MeetingView {
     pub down_since: Option<Millis>,
     pub phase: Phase,
     pub internal_id: Option<InternalId>,
-    pub create_time: u64,
     pub attendee_pw: Option<Secret>,
     pub moderator_pw: Option<Secret>,
     pub claimed_at: Millis,
@@ -64,28 +63,14 @@ pub struct MeetingView {
     pub polled_at: Option<Millis>,
     /// `end` has been sent, or the server says that the meeting is over, and it is still listed.
     pub ending: bool,
-    /// A create runs in this process.
-    pub creating: bool,
-    pub max_participants: Option<u32>,
-    /// People still expected, at the placement quantile.
-    pub reserved: f64,
 }
 
 /// A breakout room that BBB made by itself.
 #[derive(Clone, Debug)]
 pub struct BreakoutView {
     pub bbb_id: BbbMeetingId,
-    pub internal_id: InternalId,
-    pub parent: MeetingKey,
-    pub server: ServerId,
+    /// Its parent's server.
     pub record: Arc<ServerRecord>,
-    pub health: Health,
-    pub create_time: u64,
-    pub attendee_pw: Option<Secret>,
-    pub moderator_pw: Option<Secret>,
-    pub participants: u32,
-    pub running: bool,
-    pub polled_at: Option<Millis>,
 }
 
 /// Where a join goes.
@@ -94,11 +79,6 @@ pub struct JoinTicket {
     pub record: Arc<ServerRecord>,
     /// What to call it towards its server, as in `MeetingView`.
     pub called: BbbMeetingId,
-    pub phase: Phase,
-    pub internal_id: Option<InternalId>,
-    pub create_time: u64,
-    pub attendee_pw: Option<Secret>,
-    pub moderator_pw: Option<Secret>,
 }
 
 /// Why a join goes nowhere now. Nothing was counted.
@@ -118,10 +98,7 @@ pub enum JoinRefusal {
 /// What the create call learned.
 #[derive(Clone, Debug)]
 pub struct Confirmed {
-    pub internal_id: InternalId,
-    pub create_time: u64,
-    pub attendee_pw: Option<Secret>,
-    pub moderator_pw: Option<Secret>,
+    pub confirmation: Confirmation,
     /// A `<meeting>` element to show until the first poll brings the server's own.
     pub fragment: Bytes,
     pub created_at: Millis,
@@ -147,7 +124,6 @@ pub struct PollOutcome {
 pub struct EndedMeeting {
     pub key: MeetingKey,
     pub internal_id: Option<InternalId>,
-    pub recorded: bool,
 }
 
 /// A meeting whose internal id is a new one.
@@ -174,13 +150,9 @@ pub struct MeetingFragment {
     pub bbb_id: BbbMeetingId,
     /// The tenant's own id; for a breakout room BBB's.
     pub meeting: MeetingId,
-    /// The server's `<meeting>` element; empty after a start until the first poll (the fields below help out).
+    /// The server's `<meeting>` element; empty after a start until the first poll (what follows helps out).
     pub xml: Bytes,
-    pub breakout: bool,
-    pub internal_id: Option<InternalId>,
-    pub create_time: u64,
-    pub attendee_pw: Option<Secret>,
-    pub moderator_pw: Option<Secret>,
+    pub confirmation: Confirmation,
 }
 
 /// A tenant's confirmed meetings, oldest first, each followed by its breakout rooms.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bbb::Algorithm;
+use crate::bbb::{Algorithm, Created, Meeting};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 
@@ -187,13 +187,35 @@ impl Placement {
     }
 }
 
-/// What the server's SUCCESS answer added to a claim.
+/// What the server's SUCCESS answer, or its list of meetings, added to a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Confirmation {
     pub internal_id: InternalId,
     pub create_time: u64,
     pub attendee_pw: Option<Secret>,
     pub moderator_pw: Option<Secret>,
+}
+
+impl From<&Created> for Confirmation {
+    fn from(created: &Created) -> Self {
+        Self {
+            internal_id: created.internal_id.clone(),
+            create_time: created.create_time,
+            attendee_pw: created.attendee_pw.clone(),
+            moderator_pw: created.moderator_pw.clone(),
+        }
+    }
+}
+
+impl From<&Meeting> for Confirmation {
+    fn from(meeting: &Meeting) -> Self {
+        Self {
+            internal_id: meeting.internal_id.clone(),
+            create_time: meeting.create_time,
+            attendee_pw: meeting.attendee_pw.clone(),
+            moderator_pw: meeting.moderator_pw.clone(),
+        }
+    }
 }
 
 /// A meeting that may still be alive on a server although it has been placed elsewhere: to be ended as soon as that

@@ -232,7 +232,6 @@ impl World {
             .meetings_of(TenantId(1))
             .fragments
             .iter()
-            .filter(|one| !one.breakout)
             .map(|one| one.meeting.as_str().to_owned())
             .collect();
         assert!(self.promised.is_subset(&shown), "promised {:?}, shown {shown:?}", self.promised);

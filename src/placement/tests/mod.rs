@@ -20,7 +20,7 @@ use crate::bbb::Algorithm;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use crate::pool::Health;
-use crate::store::{Phase, Placement, ServerRecord, ServerState};
+use crate::store::{Confirmation, Phase, Placement, ServerRecord, ServerState};
 use crate::tenant::TenantLimits;
 
 /// A full quarter of an hour, so that a meeting made at second 0 has its bell at second 900.
@@ -99,10 +99,12 @@ pub fn breakout(name: &str, parent: &str, people: u32) -> bbb::Meeting {
 
 pub fn confirmed(name: &str, at: Millis) -> Confirmed {
     Confirmed {
-        internal_id: internal(name),
-        create_time: QUARTER,
-        attendee_pw: Some(Secret::new("ap")),
-        moderator_pw: Some(Secret::new("mp")),
+        confirmation: Confirmation {
+            internal_id: internal(name),
+            create_time: QUARTER,
+            attendee_pw: Some(Secret::new("ap")),
+            moderator_pw: Some(Secret::new("mp")),
+        },
         fragment: Bytes::from_static(b"<meeting>synthetic</meeting>"),
         created_at: at,
     }

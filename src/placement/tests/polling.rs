@@ -17,11 +17,10 @@ fn a_poll_sent_before_a_create_or_its_confirmation_ends_nothing() {
 #[test]
 fn a_meeting_the_server_no_longer_lists_has_ended() {
     let stage = Stage::new(1);
-    stage.choose(&Wish { recorded: true, ..wish("a") }, 0).unwrap();
-    stage.ledger.confirm(&key("a"), ServerId(1), confirmed("a", second(0)));
+    stage.create("a", 0);
     stage.poll(ServerId(1), 5, vec![listed("a", 3)]);
     let outcome = stage.poll(ServerId(1), 20, vec![]);
-    let ended = EndedMeeting { key: key("a"), internal_id: Some(internal("a")), recorded: true };
+    let ended = EndedMeeting { key: key("a"), internal_id: Some(internal("a")) };
     assert_eq!(outcome.ended, [ended]);
     assert!(stage.ledger.find(&key("a")).is_none());
     let server = stage.server(ServerId(1));
@@ -56,7 +55,7 @@ fn a_poll_proves_a_claim_nobody_works_on() {
     let outcome = stage.poll(ServerId(1), 10, vec![listed("a", 0)]);
     assert_eq!(outcome.confirmed.len(), 1);
     assert_eq!(outcome.confirmed[0].1.internal_id, internal("a"));
-    assert_eq!((stage.meeting("a").phase, stage.meeting("a").create_time), (Phase::Confirmed, QUARTER));
+    assert_eq!(stage.meeting("a").phase, Phase::Confirmed);
     assert!(stage.poll(ServerId(1), 15, vec![listed("a", 0)]).confirmed.is_empty(), "once");
 }
 
@@ -67,7 +66,7 @@ fn a_claim_nobody_works_on_is_given_up_after_its_time() {
     stage.ledger.release(&key("a"), ServerId(1));
     assert!(stage.poll(ServerId(1), 50, vec![]).ended.is_empty());
     let outcome = stage.poll(ServerId(1), 51, vec![]);
-    assert_eq!(outcome.ended, [EndedMeeting { key: key("a"), internal_id: None, recorded: false }]);
+    assert_eq!(outcome.ended, [EndedMeeting { key: key("a"), internal_id: None }]);
 }
 
 #[test]
@@ -84,7 +83,8 @@ fn a_repeated_create_keeps_a_meeting_from_being_ended() {
     stage.create("a", 0);
     stage.ledger.hold(&key("a"), ServerId(1), second(99));
     assert!(stage.poll(ServerId(1), 100, vec![]).ended.is_empty());
-    let again = Confirmed { internal_id: InternalId::new("a-2"), ..confirmed("a", second(101)) };
+    let mut again = confirmed("a", second(101));
+    again.confirmation.internal_id = InternalId::new("a-2");
     assert!(stage.ledger.confirm(&key("a"), ServerId(1), again));
     stage.check();
     assert!(stage.poll(ServerId(1), 101, vec![]).ended.is_empty(), "the grace counts from the new one");
@@ -196,16 +196,19 @@ fn breakout_rooms_belong_to_their_parent() {
     let outcome = stage.poll(ServerId(1), 5, list());
     assert_eq!(outcome.unknown.len(), 1, "a breakout of a stranger is a stranger");
     let room = stage.ledger.find_breakout(TenantId(1), "a1").unwrap();
-    assert_eq!((room.parent, room.server, room.participants), (key("a"), ServerId(1), 4));
+    assert_eq!((room.bbb_id.as_str(), room.record.id), ("a1", ServerId(1)));
+    assert_eq!(stage.ledger.find_internal(&internal("a1")), Some(key("a")));
+    assert_eq!(stage.ledger.find_internal(&internal("x1")), None);
     assert!(stage.ledger.find_breakout(TenantId(2), "a1").is_none(), "of another tenant");
     assert!(stage.ledger.find(&key("a1")).is_none());
     let view = stage.server(ServerId(1));
     assert_eq!((view.meetings, view.breakouts, view.participants), (1, 2, 16));
     let fragments = stage.ledger.meetings_of(TenantId(1)).fragments;
-    assert_eq!(fragments.iter().map(|one| one.breakout).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(fragments.iter().map(|one| one.bbb_id.as_str()).collect::<Vec<_>>(), ["a", "a1"]);
     assert_eq!(fragments[1].xml.as_ref(), b"<meeting>a1 4</meeting>");
     stage.poll(ServerId(1), 10, vec![listed("a", 9)]);
     assert!(stage.ledger.find_breakout(TenantId(1), "a1").is_none());
+    assert_eq!(stage.ledger.find_internal(&internal("a1")), None);
     assert_eq!(stage.server(ServerId(1)).participants, 9);
 }
 

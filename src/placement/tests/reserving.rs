@@ -10,7 +10,6 @@ fn a_choice_reserves_at_once() {
     assert_eq!((server.meetings, server.participants), (1, 0));
     assert!((server.reserved - 45.5).abs() < 0.5, "{}", server.reserved);
     assert!((server.load_mc - (20.0 + server.reserved * 33.0)).abs() < 1.0, "{}", server.load_mc);
-    assert!((stage.meeting("a").reserved - server.reserved).abs() < 1e-9);
 }
 
 #[test]
@@ -55,7 +54,8 @@ fn cancel_gives_back_only_a_claim_that_still_points_there() {
     let server = stage.meeting("b").server;
     assert!(stage.ledger.hold(&key("b"), server, second(1)));
     assert!(!stage.ledger.cancel(&key("b"), server), "a failed repeated create does not undo the first");
-    assert_eq!((stage.meeting("b").phase, stage.meeting("b").creating), (Phase::Confirmed, false));
+    assert_eq!(stage.meeting("b").phase, Phase::Confirmed);
+    assert!(!stage.ledger.is_creating(&key("b"), second(1)));
     assert!(!stage.ledger.hold(&key("b"), ServerId(9), second(1)));
 }
 

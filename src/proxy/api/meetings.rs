@@ -15,7 +15,7 @@ use crate::bbb::{self, Created, NewMeeting, Params, Rewrite};
 use crate::client::Body;
 use crate::config::{GetMeetings, IsRunning};
 use crate::error::ApiError;
-use crate::ids::{BbbMeetingId, InternalId, MeetingKey};
+use crate::ids::{BbbMeetingId, MeetingKey};
 use crate::placement::{MeetingFragment, MeetingView};
 use crate::pool::Health;
 use crate::proxy::answer::Answer;
@@ -173,12 +173,13 @@ fn fragment_for_tenant(caller: &Caller<'_>, fragment: &MeetingFragment) -> Bytes
 
 /// A meeting known from the store alone, after a start and before its server's first poll.
 fn unpolled(fragment: &MeetingFragment) -> Bytes {
+    let confirmation = &fragment.confirmation;
     let created = Created {
         meeting_id: BbbMeetingId::new(fragment.meeting.as_str()),
-        internal_id: fragment.internal_id.clone().unwrap_or_else(|| InternalId::new("")),
-        create_time: fragment.create_time,
-        attendee_pw: fragment.attendee_pw.clone(),
-        moderator_pw: fragment.moderator_pw.clone(),
+        internal_id: confirmation.internal_id.clone(),
+        create_time: confirmation.create_time,
+        attendee_pw: confirmation.attendee_pw.clone(),
+        moderator_pw: confirmation.moderator_pw.clone(),
         parent: None,
         voice_bridge: String::new(),
         dial_number: String::new(),
