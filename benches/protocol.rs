@@ -7,10 +7,10 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use usher::bbb::{self, Algorithm, Params};
 use usher::clock::Millis;
 use usher::config::{Config, WhenFull};
-use usher::ids::{BbbMeetingId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
+use usher::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use usher::placement::{Confirmed, Ledger, LedgerSettings, Wish};
 use usher::pool::Health;
-use usher::store::{ServerRecord, ServerState};
+use usher::store::{Confirmation, ServerRecord, ServerState};
 use usher::tenant::TenantLimits;
 
 const QUERY: &str = "fullName=J%C3%BCrgen+M%C3%BCller&meetingID=physics-101&role=VIEWER&userID=4711&redirect=true";
@@ -79,10 +79,12 @@ fn pool(servers: i64, meetings: u32) -> Ledger {
                 .repeat(5)
         );
         let confirmed = Confirmed {
-            internal_id: usher::ids::InternalId::new(format!("{number:040x}-1900000000000")),
-            create_time: NOW.0,
-            attendee_pw: None,
-            moderator_pw: None,
+            confirmation: Confirmation {
+                internal_id: InternalId::new(format!("{number:040x}-1900000000000")),
+                create_time: NOW.0,
+                attendee_pw: None,
+                moderator_pw: None,
+            },
             fragment: Bytes::from(fragment),
             created_at: NOW,
         };

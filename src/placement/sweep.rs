@@ -13,8 +13,8 @@ use super::Placer;
 use super::unwritten::Unwritten;
 use crate::bbb::{Meeting, MeetingList};
 use crate::clock::Millis;
-use crate::ids::{BbbMeetingId, InternalId, MeetingKey};
-use crate::store::{Claim, Eviction, Phase, Placement, ServerRecord, ServerState};
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId};
+use crate::store::{Claim, Eviction, Phase, Placement, ServerRecord, ServerState, StoreError};
 
 /// An ended meeting may still be listed for some seconds, and a poll may be that late.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(120);
@@ -212,10 +212,9 @@ impl Placer {
     }
 
     async fn finish_drain(&self, server: &Arc<ServerRecord>) {
-        let mut record = ServerRecord::clone(server);
-        record.state = ServerState::Disabled;
-        match self.timed_store("update", self.store.update_server(record)).await {
-            Ok(()) => {
+        match self.timed_store("update", self.disable_drained(server.id)).await {
+            Ok(false) => {}
+            Ok(true) => {
                 info!(server = server.name.as_str(); "server is empty, drained and disabled");
                 if let Err(error) = self.reload_configuration().await {
                     warn!(error:% = error; "servers and tenants not read again");
@@ -223,5 +222,15 @@ impl Placer {
             }
             Err(error) => warn!(server = server.name.as_str(), error:% = error; "drained server not disabled yet"),
         }
+    }
+
+    /// False if the operator has changed his mind since the poll was sent.
+    async fn disable_drained(&self, id: ServerId) -> Result<bool, StoreError> {
+        let servers = self.store.servers().await?;
+        let draining = servers.into_iter().find(|one| one.id == id && one.state == ServerState::Draining);
+        let Some(mut record) = draining else { return Ok(false) };
+        record.state = ServerState::Disabled;
+        self.store.update_server(record).await?;
+        Ok(true)
     }
 }

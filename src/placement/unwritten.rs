@@ -41,6 +41,8 @@ impl Placer {
         let mut kept = self.unwritten.lock();
         if kept.len() < MOST_KEPT {
             kept.push_back(change);
+        } else {
+            warn!(kept = kept.len(); "too many changes wait for the store, one is left to the polls");
         }
     }
 

@@ -5,6 +5,7 @@ use std::pin::pin;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tokio::sync::mpsc;
+use tokio::time::timeout_at;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Caller;
@@ -17,6 +18,8 @@ use crate::proxy::body::{BodyFailure, Inbound};
 
 /// Pieces of a body on their way to the server.
 const PIECES: usize = 4;
+/// Share of `api.request_timeout` that is kept for the server's answer once it has the whole body.
+const ANSWER_SHARE: f64 = 0.25;
 
 /// Streams the slides through; nothing of them is kept.
 pub async fn insert_document(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
@@ -25,9 +28,12 @@ pub async fn insert_document(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> 
     let stream = reqwest::Body::wrap_stream(ReceiverStream::new(pieces));
     let body = Body::Stream("application/xml".to_owned(), inbound.announced(), stream);
     let max = caller.config.api.max_slides;
+    // A slow caller must run out of time before the server seems to: the server is not to blame.
+    let upload_by = caller.deadline - caller.config.api.request_timeout.mul_f64(ANSWER_SHARE);
     let pump = pin!(async move {
         loop {
-            match inbound.next(max).await {
+            let next = timeout_at(upload_by.into(), inbound.next(max)).await;
+            match next.unwrap_or(Err(BodyFailure::TooSlow)) {
                 Ok(Some(piece)) => {
                     if sender.send(Ok(piece)).await.is_err() {
                         return Ok(()); // the server has answered or gone without reading on

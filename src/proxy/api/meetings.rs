@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::Caller;
 use super::forward::{Target, no_answer};
+use super::{Caller, INCOMPLETE_HEADER};
 use crate::bbb::{self, Created, NewMeeting, Params, Rewrite};
 use crate::client::Body;
 use crate::config::{GetMeetings, IsRunning};
@@ -202,18 +202,21 @@ pub async fn get_sessions(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let calls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
         let call = placer.client.call(&view.record, "getSessions", "", Body::None, limit).await;
         match call.and_then(crate::client::ok).and_then(|answer| Ok(bbb::read_sessions(&answer.body)?)) {
-            Ok(sessions) => sessions,
+            Ok(sessions) => Some(sessions),
             Err(error) => {
                 placer.monitor.call_failed(view.record.id, &error);
-                Vec::new()
+                None
             }
         }
     });
-    let sessions: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
+    let answers = join_all(calls).await;
+    let silent = servers.len() - answers.iter().flatten().count();
+    let sessions: Vec<_> = answers.into_iter().flatten().flatten().collect();
     let own = sessions.iter().filter(|session| {
         placer.ledger.find_internal(&session.internal_id).is_some_and(|key| key.tenant == caller.tenant.id())
     });
-    Ok(Answer::xml(bbb::sessions(own.map(|session| &session.xml))).no_cache())
+    let answer = Answer::xml(bbb::sessions(own.map(|session| &session.xml))).no_cache();
+    Ok(if silent > 0 { answer.with(INCOMPLETE_HEADER, silent.to_string()) } else { answer })
 }
 
 /// Milliseconds, or `unknown` before the first poll.

@@ -26,6 +26,9 @@ use crate::error::ApiError;
 use crate::ids::{MeetingId, MeetingKey};
 use crate::tenant::Tenant;
 
+/// Says how many servers did not answer, so that an incomplete list can be told from a complete one.
+const INCOMPLETE_HEADER: &str = "X-Usher-Incomplete";
+
 /// A verified call.
 struct Caller<'a> {
     shared: &'a Shared,

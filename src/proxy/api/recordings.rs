@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use percent_encoding::percent_decode_str;
 
-use super::Caller;
 use super::forward::no_answer;
+use super::{Caller, INCOMPLETE_HEADER};
 use crate::bbb::{self, Page, Pagination, Params, Recording, Rewrite};
 use crate::client::{self, Body};
 use crate::error::{ApiError, Blame};
@@ -23,9 +23,6 @@ use crate::proxy::answer::{Answer, JSON};
 use crate::proxy::body::Inbound;
 use crate::store::ServerRecord;
 use crate::tenant::{HIDDEN_META_PREFIX, drop_hidden_meta};
-
-/// Says how many servers did not answer, so that an incomplete list can be told from a complete one.
-const INCOMPLETE_HEADER: &str = "X-Usher-Incomplete";
 
 /// The recordings of one server that belong to the caller, each with the tenant's own meeting id.
 struct Found {
