@@ -43,8 +43,14 @@ async fn a_black_hole_accepts_and_is_silent_on_live_connections_too() {
     sim.fault(Fault::BlackHole);
     assert!(impatient.get(sim.url()).send().await.unwrap_err().is_timeout());
     assert!(TcpStream::connect(sim.addr()).await.is_ok());
+    let mut patient = TcpStream::connect(sim.addr()).await.unwrap();
+    patient.write_all(b"GET /bigbluebutton/api/ HTTP/1.1\r\nHost: sim\r\n\r\n").await.unwrap();
+    let mut start = [0; 15];
+    assert!(tokio::time::timeout(IMPATIENT, patient.read_exact(&mut start)).await.is_err());
     assert_eq!(sim.count_calls("index"), 1, "nothing was read");
     sim.heal();
+    tokio::time::timeout(GENEROUS, patient.read_exact(&mut start)).await.unwrap().unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200 OK", "what was sent meanwhile is answered at last");
     assert!(get(&sim, "getMeetings", "").await.is_success());
 }
 
