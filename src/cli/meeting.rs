@@ -15,7 +15,7 @@ use super::output::{Report, Table, fields, or_dash};
 use super::tenant_view::moment;
 use super::why;
 use crate::client::{BbbClient, ClientSettings};
-use crate::ids::{ServerId, TenantId};
+use crate::ids::{BbbMeetingId, ServerId, TenantId};
 use crate::store::Placement;
 
 #[derive(Subcommand)]
@@ -113,6 +113,19 @@ async fn show(context: &Context, which: &Which) -> Result<Report, CliError> {
     Ok(Report::new(text, names.meeting_json(&placement)))
 }
 
+/// The id that means this meeting and no other: the internal one where BBB would take the other for the beginning of
+/// another meeting's internal id.
+async fn name_on_server(context: &Context, placement: &Placement) -> Result<BbbMeetingId, CliError> {
+    let Some(own) = &placement.internal_id else { return Ok(placement.bbb_id.clone()) };
+    let others = context.store.placements().await?;
+    let is_taken = others
+        .iter()
+        .filter(|other| other.server == placement.server)
+        .filter_map(|other| other.internal_id.as_ref())
+        .any(|other| placement.bbb_id.may_mean(own, other));
+    Ok(if is_taken { BbbMeetingId::new(own.as_str()) } else { placement.bbb_id.clone() })
+}
+
 async fn end(context: &Context, which: &Which) -> Result<Report, CliError> {
     let placement = context.placement(&which.id, which.tenant.as_deref()).await?;
     let servers = context.store.servers().await?;
@@ -126,7 +139,8 @@ async fn end(context: &Context, which: &Which) -> Result<Report, CliError> {
     let settings = ClientSettings { connect_timeout: api.connect_timeout, max_answer: api.max_answer };
     let client = BbbClient::new(&settings).map_err(CliError::Failed)?;
     let password = placement.moderator_pw.as_ref();
-    let reply = client.end(&server, &placement.bbb_id, password, api.request_timeout).await.map_err(|error| {
+    let called = name_on_server(context, &placement).await?;
+    let reply = client.end(&server, &called, password, api.request_timeout).await.map_err(|error| {
         CliError::Failed(format!("server {} did not end the meeting: {error}; try again when it answers", server.name))
     })?;
     if !reply.success {

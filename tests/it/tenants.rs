@@ -258,7 +258,11 @@ async fn an_id_that_is_a_prefix_of_anothers_inner_id_still_means_its_own_meeting
         assert_eq!(ended.returncode(), "SUCCESS");
         assert!(server.meetings().iter().all(|meeting| meeting.name != format!("Room {id}")));
     }
+    // The command line means the same meeting as the front end does.
+    main.create(&inner[..2], "&moderatorPW=mp").await;
+    pool.cli_ok(&["meeting", "end", &inner[..2]]);
     assert_eq!(server.meetings().len(), 1, "the other tenant's meeting goes on");
+    assert_eq!(server.meetings()[0].name, "Room target");
 }
 
 #[tokio::test(flavor = "multi_thread")]
