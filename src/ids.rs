@@ -82,6 +82,15 @@ impl BbbMeetingId {
     pub fn may_mean(&self, own: &InternalId, other: &InternalId) -> bool {
         other != own && other.as_str().starts_with(self.as_str())
     }
+
+    /// Whether it has the shape of the beginning of an internal id: up to 40 hex digits, a dash, digits. Most front ends'
+    /// ids have not, so that nobody need look at other meetings for them.
+    pub fn may_begin_internal(&self) -> bool {
+        const HASH_DIGITS: usize = 40;
+        let (hash, rest) = self.0.as_bytes().split_at(self.0.len().min(HASH_DIGITS));
+        let is_hash = hash.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        is_hash && rest.split_first().is_none_or(|(dash, time)| *dash == b'-' && time.iter().all(u8::is_ascii_digit))
+    }
 }
 
 /// A meeting among all tenants.
@@ -120,3 +129,27 @@ impl PartialEq for Secret {
     }
 }
 impl Eq for Secret {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_of_an_internal_id() {
+        let hash = "cd2ba3add6da5251b431d853ae201fccce8e877b";
+        for (id, expected) in [
+            ("ab", true),
+            (hash, true),
+            (&format!("{hash}-"), true),
+            (&format!("{hash}-1700000000000"), true),
+            (&format!("{hash}-2-3"), false),
+            (&format!("{hash}7"), false),
+            ("123e4567-e89b-12d3-a456-426614174000", false),
+            ("AB", false),
+            ("room", false),
+            ("ü".repeat(30).as_str(), false),
+        ] {
+            assert_eq!(BbbMeetingId::new(id).may_begin_internal(), expected, "{id}");
+        }
+    }
+}

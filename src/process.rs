@@ -27,6 +27,17 @@ pub struct Shared {
     pub process: Arc<Process>,
 }
 
+impl Shared {
+    /// What `/readyz` answers on every listener: 200, or 503 with a reason in each line.
+    pub fn readiness(&self) -> (u16, String) {
+        let reasons = self.process.not_ready(&self.placer);
+        match reasons.is_empty() {
+            true => (200, "ready\n".to_owned()),
+            false => (503, reasons.join("\n") + "\n"),
+        }
+    }
+}
+
 /// See the module's header.
 #[derive(Default)]
 pub struct Process {

@@ -40,11 +40,8 @@ impl AdminApp {
         match path {
             "/livez" => (200, TEXT, b"alive\n".to_vec()),
             "/readyz" => {
-                let reasons = self.shared.process.not_ready(&self.shared.placer);
-                match reasons.is_empty() {
-                    true => (200, TEXT, b"ready\n".to_vec()),
-                    false => (503, TEXT, (reasons.join("\n") + "\n").into_bytes()),
-                }
+                let (status, text) = self.shared.readiness();
+                (status, TEXT, text.into_bytes())
             }
             "/metrics" => {
                 status::write_gauges(&self.shared);

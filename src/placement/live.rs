@@ -139,9 +139,7 @@ impl State {
     /// BBB tries every id as the beginning of an internal id first, so an id such as `ab` may mean a stranger's
     /// meeting; the whole internal id means ours.
     fn name_on_server(&self, server: ServerId, bbb_id: &BbbMeetingId, own: Option<&InternalId>) -> BbbMeetingId {
-        let id = bbb_id.as_str();
-        let may_begin_one = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-        let Some(own) = own.filter(|_| may_begin_one) else { return bbb_id.clone() };
+        let Some(own) = own.filter(|_| bbb_id.may_begin_internal()) else { return bbb_id.clone() };
         let others = self.servers.get(&server).into_iter().flat_map(|server| &server.keys);
         let is_taken = others.filter_map(|key| self.meetings.get(key)).any(|other| {
             let rooms = other.breakouts.iter().map(|room| &room.confirmation.internal_id);

@@ -66,20 +66,14 @@ impl PublicApp {
         match route {
             Route::Api { tenant, segment } => api::answer(&self.shared, request, tenant, segment, inbound, facts).await,
             Route::Livez => Answer::new(200, TEXT, "alive\n"),
-            Route::Readyz => readyz(&self.shared),
+            Route::Readyz => {
+                let (status, text) = self.shared.readiness();
+                Answer::new(status, TEXT, text)
+            }
             Route::Landing => pages::landing(&request.query),
             Route::Nothing => Answer::new(404, TEXT, "Nothing here. The BBB API is at /bigbluebutton/api.\n"),
         }
     }
-}
-
-/// Ready, or 503 with a reason in each line.
-fn readyz(shared: &Shared) -> Answer {
-    let reasons = shared.process.not_ready(&shared.placer);
-    if reasons.is_empty() {
-        return Answer::new(200, TEXT, "ready\n");
-    }
-    Answer::new(503, TEXT, reasons.join("\n") + "\n")
 }
 
 #[async_trait]
