@@ -3,11 +3,12 @@
 //! Refuses what it must not touch: files of a newer Usher and databases of other programs. A file made by root in a
 //! service's directory is given to the directory's owner, or `usher server add` by root would lock the service out.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
@@ -23,38 +24,65 @@ const APPLICATION_ID: i64 = 1_431_520_338;
 const BUSY: Duration = Duration::from_secs(5);
 /// Bytes the write-ahead log may keep after a rush; without it the file stays as big as it ever was.
 const LOG_SIZE: i64 = 16 << 20;
-/// Two processes that start at once may both find a migration missing; the loser looks again.
-const MIGRATION_ATTEMPTS: usize = 3;
+/// How often a locked directory is looked at again.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Makes the file and its directory if missing, and brings it to the current schema.
 pub fn prepare(path: &Path) -> Result<(), StoreError> {
-    create(path).map_err(|error| StoreError::Failed(format!("cannot create {}: {error}", path.display())))?;
+    let directory = directory_of(path);
+    create_directory(&directory)
+        .map_err(|error| StoreError::Failed(format!("cannot create {}: {error}", directory.display())))?;
+    // SQLite itself waits for nobody while a file becomes a database in WAL mode.
+    let _only_one = lock(&directory)?;
+    create(&directory, path).map_err(|error| StoreError::Failed(format!("cannot create {}: {error}", path.display())))?;
     // Looked at before it is opened for writing: that alone would change a file that is not ours.
-    schema(&connect_read_only(path)?).map_err(|error| named(path, error))?;
+    if schema(&connect_read_only(path)?).map_err(|error| named(path, error))? == Some(known_schema()) {
+        return Ok(());
+    }
     let mut connection = connect(path)?;
-    for attempt in 1..=MIGRATION_ATTEMPTS {
-        if schema(&connection).map_err(|error| named(path, error))? == Some(known_schema()) {
-            break;
-        }
-        connection.set_transaction_behavior(TransactionBehavior::Immediate);
-        match migrations::migrations::runner().run(&mut connection) {
-            Ok(_) => break,
-            Err(_) if attempt < MIGRATION_ATTEMPTS => continue,
-            Err(error) => {
-                return Err(StoreError::Failed(format!("{} cannot be migrated: {}", path.display(), error.kind())));
-            }
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    match migrations::migrations::runner().run(&mut connection) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            // The error's own text holds the whole migration; its first line says what went wrong.
+            let error = error.kind().to_string();
+            let first = error.lines().next().unwrap_or_default();
+            Err(StoreError::Failed(format!("{} cannot be migrated: {first}", path.display())))
         }
     }
-    Ok(())
 }
 
-fn create(path: &Path) -> io::Result<()> {
-    let directory = directory_of(path);
-    if !directory.as_os_str().is_empty() && !directory.exists() {
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+/// Keeps other processes out of [`prepare`] in this directory until dropped; ends with the process, however that ends.
+///
+/// The directory is locked and not the file: closing a second descriptor of the file would drop SQLite's own locks.
+fn lock(directory: &Path) -> Result<Option<File>, StoreError> {
+    let locked = |error: io::Error| StoreError::Failed(format!("cannot lock {}: {error}", directory.display()));
+    let file = File::open(directory).map_err(locked)?;
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Failed(format!("another process is preparing {}", directory.display())));
+            }
+            // Some network file systems know no locks; there one process at a time has to start.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(locked(error)),
+        }
     }
+}
+
+fn create_directory(directory: &Path) -> io::Result<()> {
+    if directory.exists() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+fn create(directory: &Path, path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => give_to_owner_of(&directory, path),
+        Ok(_) => give_to_owner_of(directory, path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
@@ -114,8 +142,10 @@ pub fn known_schema() -> i64 {
 
 /// The schema of a file, `None` if it is empty; an error if it is not ours or newer than this version.
 pub fn schema(connection: &Connection) -> Result<Option<i64>, StoreError> {
+    // One transaction, or a migration that ends between two of the questions makes the file look foreign.
+    let connection = connection.unchecked_transaction()?;
     let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let has_history = has_table(connection, "refinery_schema_history")?;
+    let has_history = has_table(&connection, "refinery_schema_history")?;
     let has_tables: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
     // Usher's own id appears with the first migration; before it there is nothing, or the list of migrations only.
     if application != APPLICATION_ID && !(application == 0 && (!has_tables || has_history)) {
