@@ -75,10 +75,10 @@ pub async fn answer(
     facts: &mut Facts,
 ) -> Answer {
     let call = Call::from_segment(segment);
-    facts.call = Some(call.name());
-    let tenants = shared.placer.tenants.load_full();
+    facts.call = Some(call);
+    let tenants = shared.placer.tenants.load();
     let tenant = tenants.resolve(path_tenant, &request.host);
-    facts.tenant = tenant.map(|tenant| tenant.name().to_owned());
+    facts.tenant = tenant.cloned();
     if call == Call::Index {
         return index(request);
     }
