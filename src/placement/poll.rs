@@ -117,9 +117,7 @@ impl State {
                 entry.prove(proof, moment.sent);
             }
             entry.note_end_seen(&meeting, &tuned, moment);
-            entry.running = meeting.running;
-            entry.note_figures(&meeting, moment.sent);
-            entry.xml = meeting.xml;
+            entry.show(meeting, moment.sent);
         });
     }
 
@@ -171,15 +169,16 @@ impl State {
     fn weigh_unknown(&mut self, server: ServerId, unknown: &[bbb::Meeting]) {
         let Some(entry) = self.servers.get_mut(&server) else { return };
         let audio = entry.audio(&self.tuned);
-        entry.foreign = Sums::default();
+        let mut strangers: HashMap<BbbMeetingId, Sums> = HashMap::new();
         for meeting in unknown.iter().filter(|meeting| !meeting.forcibly_ended) {
             let mut share = Figures::of(meeting).share(&self.tuned, audio);
             (share.meetings, share.breakouts) = if meeting.is_breakout { (0, 1) } else { (1, 0) };
             if !meeting.is_breakout {
                 share.legacy = share.people + i64::from(meeting.moderators.min(meeting.participants));
             }
-            entry.foreign += share;
+            *strangers.entry(meeting.meeting_id.clone()).or_default() += share;
         }
+        entry.set_strangers(strangers);
     }
 
     fn end_missing(
@@ -204,6 +203,13 @@ impl State {
 }
 
 impl MeetingEntry {
+    /// What the list says of it.
+    pub(super) fn show(&mut self, meeting: bbb::Meeting, sent_at: Millis) {
+        self.running = meeting.running;
+        self.note_figures(&meeting, sent_at);
+        self.xml = meeting.xml;
+    }
+
     /// BBB ends meetings in its own time; one that is still there after the grace was not ended.
     fn note_end_seen(&mut self, meeting: &bbb::Meeting, tuned: &Tuned, moment: Moment) {
         let had_time = |ending: Millis| moment.sent > ending + tuned.ended_grace;
