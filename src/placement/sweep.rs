@@ -224,11 +224,14 @@ impl Placer {
         }
     }
 
-    /// False if the operator has changed his mind since the poll was sent.
+    /// False if the operator has changed his mind since the poll was sent, or another process has placed a meeting there.
     async fn disable_drained(&self, id: ServerId) -> Result<bool, StoreError> {
         let servers = self.store.servers().await?;
         let draining = servers.into_iter().find(|one| one.id == id && one.state == ServerState::Draining);
         let Some(mut record) = draining else { return Ok(false) };
+        if self.store.placements().await?.iter().any(|placement| placement.server == id) {
+            return Ok(false);
+        }
         record.state = ServerState::Disabled;
         self.store.update_server(record).await?;
         Ok(true)
