@@ -181,7 +181,7 @@ async fn create_against_end_leaves_what_the_server_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn create_against_polls_that_answer_late_never_hides_a_meeting() {
-    for mode in ["picture", "fanout"] {
+    for mode in ["live", "fanout"] {
         let pool = Builder::new(2)
             .set("USHER_HEALTH__POLL_INTERVAL", "50ms")
             .set("USHER_HEALTH__ENDED_GRACE", "0s")

@@ -33,7 +33,7 @@ fn config() -> ProptestConfig {
     let usual = ProptestConfig { failure_persistence: None, max_shrink_iters: 50_000, ..ProptestConfig::default() };
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => usual,
-        None => ProptestConfig { cases: 300, ..usual },
+        None => ProptestConfig { cases: 150, ..usual },
     }
 }
 
