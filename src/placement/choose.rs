@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::entry::{BreakoutEntry, Figures, MeetingEntry};
 use super::state::State;
 use super::{Choice, Confirmed, Ledger, Refusal, Wish};
-use crate::bbb::Created;
+use crate::bbb::{Created, Meeting};
 use crate::clock::Millis;
 use crate::ids::{MeetingKey, ServerId};
 use crate::pool::load::Audio;
@@ -146,16 +146,15 @@ impl Ledger {
     /// Takes over one placement that another process wrote; live figures stay if it is the same meeting on the same
     /// server. `false` if its server is not in the table.
     pub fn put(&self, placement: Placement, now: Millis) -> bool {
-        let mut state = self.state.lock();
-        if !state.servers.contains_key(&placement.server) {
-            return false;
-        }
+        self.state.lock().put(placement, now)
+    }
+
+    /// Takes over a meeting that a poll sent at `sent_at` found on its server, figures included. `false` if that server
+    /// is not in the table.
+    pub fn adopt(&self, placement: Placement, meeting: Meeting, sent_at: Millis, now: Millis) -> bool {
         let key = placement.key();
-        if state.meetings.get(&key).is_some_and(|entry| entry.server == placement.server) {
-            return state.change(&key, now, |entry| entry.adopt(&placement, now)).is_some();
-        }
-        state.insert(key, MeetingEntry::placed(&placement, now), now);
-        true
+        let mut state = self.state.lock();
+        state.put(placement, now) && state.change(&key, now, |entry| entry.show(meeting, sent_at)).is_some()
     }
 
     /// Removes a meeting, whatever its phase. `true` if it was there.
@@ -175,7 +174,22 @@ impl Snapshot {
 }
 
 impl State {
+    fn put(&mut self, placement: Placement, now: Millis) -> bool {
+        if !self.servers.contains_key(&placement.server) {
+            return false;
+        }
+        let key = placement.key();
+        if self.meetings.get(&key).is_some_and(|entry| entry.server == placement.server) {
+            return self.change(&key, now, |entry| entry.adopt(&placement, now)).is_some();
+        }
+        self.insert(key, MeetingEntry::placed(&placement, now), now);
+        true
+    }
+
     fn place(&mut self, wish: &Wish, now: Millis) -> Result<Choice, Refusal> {
+        if self.by_bbb.contains_key(&wish.bbb_id) {
+            return Err(Refusal::Exists); // another tenant's meeting, which must not be touched
+        }
         // An empty meeting costs the same under either audio rule; the server's own applies on insert.
         let mut entry = MeetingEntry::claimed(wish, ServerId(0), now);
         entry.make_forecast(&self.tuned, now);
@@ -190,11 +204,15 @@ impl State {
 impl MeetingEntry {
     fn confirm(&mut self, confirmed: Confirmed) {
         let now = confirmed.created_at;
-        let told = &confirmed.confirmation.internal_id;
-        if self.internal_id.as_ref().is_some_and(|known| known != told) {
+        self.creating = self.creating.saturating_sub(1);
+        let told = &confirmed.confirmation;
+        if self.internal_id.as_ref().is_some_and(|known| *known != told.internal_id) {
+            // Answers may overtake each other: the younger meeting is the one that lives.
+            if told.create_time < self.create_time {
+                return;
+            }
             self.start_anew(now);
         }
-        self.creating = self.creating.saturating_sub(1);
         self.prove(confirmed.confirmation, now);
         if self.polled_at.is_none() {
             self.xml = confirmed.fragment;

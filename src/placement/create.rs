@@ -73,7 +73,14 @@ impl Placer {
         let turn =
             turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
         loop {
-            let Some(view) = self.ledger.find(key) else { return self.place(order).await };
+            let Some(view) = self.ledger.find(key) else {
+                let now = self.clock.now();
+                match self.ledger.choose(&order.wish, now) {
+                    Ok(choice) => return self.place(order, choice, now).await,
+                    Err(Refusal::Exists) if self.ledger.find(key).is_some() => continue, // found in this very moment
+                    Err(refusal) => return Err(self.refused(refusal, order)),
+                }
+            };
             match self.fate(&view, order).await? {
                 Fate::Moves(eviction) => return self.replace(order, &view, eviction).await,
                 // Held before others get their turn: from here on no poll ends it, and no news replaces it.
@@ -126,7 +133,9 @@ impl Placer {
         let limit = order.deadline.saturating_duration_since(started);
         match self.send(server, &params, order, limit).await {
             Try::Done(created, body) => {
-                self.confirm(&order.wish.key, server, &created, order).await;
+                if !self.confirm(&order.wish.key, server, &created, order).await {
+                    return Err(unavailable("This meeting has just been moved. Try again in a moment."));
+                }
                 Ok(answered(server, body, started, None))
             }
             Try::Refused(reply, body) => {
@@ -145,14 +154,12 @@ impl Placer {
         }
     }
 
-    /// A meeting nobody has placed: choose, claim, call.
-    async fn place(&self, order: &CreateOrder) -> Result<CreateAnswer, ApiError> {
+    /// A meeting nobody had placed, with its server chosen: claim, call.
+    async fn place(&self, order: &CreateOrder, choice: Choice, now: Millis) -> Result<CreateAnswer, ApiError> {
         let key = &order.wish.key;
-        let now = self.clock.now();
-        let choice = self.ledger.choose(&order.wish, now).map_err(|refusal| self.refused(refusal, order))?;
         let mut reserved = Reservation { placer: self, key, server: choice.server, kept: false };
         let server = self.server_of(&choice);
-        let server = server.ok_or_else(|| ApiError::us("The chosen server has just been removed. Try again."))?;
+        let server = server.ok_or_else(|| unavailable("The chosen server has just been removed. Try again."))?;
         let placement = Placement {
             tenant: key.tenant,
             meeting: key.meeting.clone(),
@@ -177,9 +184,7 @@ impl Placer {
                 let view = view.ok_or_else(|| ApiError::us("The meeting's server is unknown here."))?;
                 return self.repeat(order, &view).await;
             }
-            Err(StoreError::Conflict(_)) => {
-                return Err(ApiError::client("idNotUnique", "A meeting already exists with that meeting ID."));
-            }
+            Err(StoreError::Conflict(_)) => return Err(id_not_unique()),
             Err(error) => return Err(store_failed(&error)),
         }
         self.metrics.placements.with_label_values(&[&server.name, choice.reason]).inc();
@@ -249,9 +254,8 @@ impl Placer {
                 format!("There is no available server with the required tag={tag}."),
             ),
             Refusal::Full { .. } => ApiError::server("serversFull", "All servers are full. Try again later."),
-            Refusal::NoServer { .. } | Refusal::Exists => {
-                ApiError::server("internalError", "Could not find any available servers.")
-            }
+            Refusal::Exists => id_not_unique(),
+            Refusal::NoServer { .. } => ApiError::server("internalError", "Could not find any available servers."),
         }
     }
 
@@ -299,11 +303,18 @@ pub(super) fn answered(
     }
 }
 
+fn id_not_unique() -> ApiError {
+    ApiError::client("idNotUnique", "A meeting already exists with that meeting ID.")
+}
+
 pub(super) fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
     ApiError::server("serverUnavailable", message)
 }
 
 pub(super) fn store_failed(error: &StoreError) -> ApiError {
+    if matches!(error, StoreError::Refused(_)) {
+        return unavailable("The chosen server has just been removed. Try again.");
+    }
     log::error!(error:% = error; "placement refused, the store does not work");
     ApiError::us("The meeting could not be recorded, so it was not created. Try again in a moment.")
 }

@@ -70,12 +70,17 @@ impl Ledger {
         Ok(ticket)
     }
 
-    /// `end` was accepted by the server: nobody is expected any more; the next poll that lacks the meeting removes it.
-    pub fn note_end(&self, key: &MeetingKey, now: Millis) {
-        self.state.lock().change(key, now, |entry| {
-            entry.ending = Some(now);
-            entry.pending.clear();
-        });
+    /// `end` for the meeting with this internal id was accepted by `server`: nobody is expected any more; the next poll
+    /// that lacks the meeting removes it. A late answer does not concern the meeting that was created there since.
+    pub fn note_end(&self, key: &MeetingKey, server: ServerId, internal_id: Option<&InternalId>, now: Millis) {
+        let mut state = self.state.lock();
+        let is_meant = |entry: &MeetingEntry| entry.server == server && entry.internal_id.as_ref() == internal_id;
+        if state.meetings.get(key).is_some_and(is_meant) {
+            state.change(key, now, |entry| {
+                entry.ending = Some(now);
+                entry.pending.clear();
+            });
+        }
     }
 
     pub fn tenant_usage(&self, tenant: TenantId) -> Usage {

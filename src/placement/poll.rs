@@ -5,12 +5,10 @@
 //! A meeting ends when its server, asked late enough, no longer lists it; never because a server does not answer.
 //! After `end` and a new create BBB lists the old meeting and the new one under the same id for a while.
 
-use std::collections::{HashMap, HashSet};
-
 use super::entry::{BreakoutEntry, Figures, MeetingEntry};
 use super::state::State;
 use super::sums::Sums;
-use super::{ChangedMeeting, EndedMeeting, Ledger, PollOutcome, Tuned};
+use super::{ChangedMeeting, EndedMeeting, HashMap, HashSet, Ledger, PollOutcome, Tuned};
 use crate::bbb;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId};
@@ -70,7 +68,7 @@ impl State {
         server: ServerId,
         meetings: Vec<bbb::Meeting>,
     ) -> (HashMap<MeetingKey, bbb::Meeting>, Vec<bbb::Meeting>) {
-        let mut mine: HashMap<MeetingKey, bbb::Meeting> = HashMap::new();
+        let mut mine: HashMap<MeetingKey, bbb::Meeting> = HashMap::default();
         let mut rest = Vec::new();
         for meeting in meetings {
             let placed = self.by_bbb.get(&meeting.meeting_id).and_then(|key| Some((key, self.meetings.get(key)?)));
@@ -117,12 +115,7 @@ impl State {
                 entry.prove(proof, moment.sent);
             }
             entry.note_end_seen(&meeting, &tuned, moment);
-            entry.running = meeting.running;
-            entry.note_figures(&meeting, moment.sent);
-            // The same text stays in the same place: whoever keeps a rendering of it knows it by that.
-            if entry.xml != meeting.xml {
-                entry.xml = meeting.xml;
-            }
+            entry.show(meeting, moment.sent);
         });
     }
 
@@ -134,8 +127,8 @@ impl State {
         listed: &HashSet<MeetingKey>,
         moment: Moment,
     ) -> Vec<bbb::Meeting> {
-        let mut by_parent: HashMap<MeetingKey, Vec<BreakoutEntry>> = HashMap::new();
-        let mut seen: HashSet<BbbMeetingId> = HashSet::new();
+        let mut by_parent: HashMap<MeetingKey, Vec<BreakoutEntry>> = HashMap::default();
+        let mut seen: HashSet<BbbMeetingId> = HashSet::default();
         let mut unknown = Vec::new();
         for meeting in meetings {
             let parent = self.parent_of(server, &meeting).filter(|parent| listed.contains(parent));
@@ -179,15 +172,16 @@ impl State {
     fn weigh_unknown(&mut self, server: ServerId, unknown: &[bbb::Meeting]) {
         let Some(entry) = self.servers.get_mut(&server) else { return };
         let audio = entry.audio(&self.tuned);
-        entry.foreign = Sums::default();
+        let mut strangers: HashMap<BbbMeetingId, Sums> = HashMap::default();
         for meeting in unknown.iter().filter(|meeting| !meeting.forcibly_ended) {
             let mut share = Figures::of(meeting).share(&self.tuned, audio);
             (share.meetings, share.breakouts) = if meeting.is_breakout { (0, 1) } else { (1, 0) };
             if !meeting.is_breakout {
                 share.legacy = share.people + i64::from(meeting.moderators.min(meeting.participants));
             }
-            entry.foreign += share;
+            *strangers.entry(meeting.meeting_id.clone()).or_default() += share;
         }
+        entry.set_strangers(strangers);
     }
 
     fn end_missing(
@@ -212,6 +206,16 @@ impl State {
 }
 
 impl MeetingEntry {
+    /// What the list says of it.
+    pub(super) fn show(&mut self, meeting: bbb::Meeting, sent_at: Millis) {
+        self.running = meeting.running;
+        self.note_figures(&meeting, sent_at);
+        // The same text stays in the same place: whoever keeps a rendering of it knows it by that.
+        if self.xml != meeting.xml {
+            self.xml = meeting.xml;
+        }
+    }
+
     /// BBB ends meetings in its own time; one that is still there after the grace was not ended.
     fn note_end_seen(&mut self, meeting: &bbb::Meeting, tuned: &Tuned, moment: Moment) {
         let had_time = |ending: Millis| moment.sent > ending + tuned.ended_grace;

@@ -43,21 +43,23 @@ impl Drop for Reservation<'_> {
 }
 
 impl Placer {
+    /// `false` as `confirm_with` says it.
     pub(super) async fn confirm(
         &self,
         key: &MeetingKey,
         server: &Arc<ServerRecord>,
         created: &Created,
         order: &CreateOrder,
-    ) {
+    ) -> bool {
         let fragment = Bytes::from(bbb::new_meeting_fragment(&NewMeeting::from_create(created, &order.params)));
         if created.meeting_id != order.wish.bbb_id
             && self.ledger.note_breakout(server.id, created, fragment.clone(), self.clock.now())
         {
             // Nobody will ever ask for the room by the id in the create.
-            return self.give_up(key, server, None, None).await;
+            self.give_up(key, server, None, None).await;
+            return true;
         }
-        self.confirm_with(key, server, created.into(), fragment).await;
+        self.confirm_with(key, server, created.into(), fragment).await
     }
 
     pub(super) async fn confirm_meeting(&self, key: &MeetingKey, server: &Arc<ServerRecord>, meeting: &Meeting) {
@@ -65,20 +67,32 @@ impl Placer {
     }
 
     /// Tells ledger and store what the server answered, before the caller hears of it: after a kill the meeting is
-    /// listed at once. A store that fails now holds nobody up, because the claim is durable already.
+    /// listed at once. A store that fails now holds nobody up, because the claim is durable already. `false` if the
+    /// meeting was moved while the server took its time: what it has made is a twin, and is noted to be ended.
     async fn confirm_with(
         &self,
         key: &MeetingKey,
         server: &Arc<ServerRecord>,
         confirmation: Confirmation,
         fragment: Bytes,
-    ) {
+    ) -> bool {
         let confirmed = Confirmed { confirmation: confirmation.clone(), fragment, created_at: self.clock.now() };
-        self.ledger.confirm(key, server.id, confirmed);
-        let change = Unwritten::Confirmed(key.clone(), server.id, confirmation);
+        let is_here = self.ledger.confirm(key, server.id, confirmed);
+        let elsewhere = if is_here { None } else { self.ledger.find(key).filter(|view| view.server != server.id) };
+        let change = match &elsewhere {
+            None => Unwritten::Confirmed(key.clone(), server.id, confirmation),
+            Some(view) => Unwritten::Evicted(Eviction {
+                server: server.id,
+                bbb_id: view.bbb_id.clone(),
+                internal_id: Some(confirmation.internal_id),
+                moderator_pw: confirmation.moderator_pw,
+                since: self.clock.now(),
+            }),
+        };
         if tokio::time::timeout(CONFIRM_LIMIT, self.write_or_keep(change.clone())).await.is_err() {
             self.keep(change);
         }
+        elsewhere.is_none()
     }
 
     /// Takes a placement back that came to nothing, leaving a note for what a server may still have done. A meeting

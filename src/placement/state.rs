@@ -28,7 +28,9 @@ pub(super) struct ServerEntry {
     /// Of the meetings placed here.
     pub sums: Sums,
     /// Of meetings that the last poll listed and no entry claims.
-    pub foreign: Sums,
+    foreign: Sums,
+    /// The same, one by one: a meeting that is placed here after all leaves it at once, or it would count twice.
+    strangers: HashMap<BbbMeetingId, Sums>,
     pub keys: HashSet<MeetingKey>,
     pub poll_sent: Option<Millis>,
     pub poll_received: Option<Millis>,
@@ -43,6 +45,7 @@ impl ServerEntry {
             version: None,
             sums: Sums::default(),
             foreign: Sums::default(),
+            strangers: HashMap::default(),
             keys: HashSet::default(),
             poll_sent: None,
             poll_received: None,
@@ -59,6 +62,17 @@ impl ServerEntry {
 
     pub fn capacity(&self) -> Capacity {
         Capacity { cores: self.record.cores, weight: self.record.weight, nic_mbit: self.record.nic_mbit }
+    }
+
+    pub fn set_strangers(&mut self, strangers: HashMap<BbbMeetingId, Sums>) {
+        self.foreign = strangers.values().fold(Sums::default(), |sum, share| sum.plus(*share));
+        self.strangers = strangers;
+    }
+
+    fn forget_stranger(&mut self, bbb_id: &BbbMeetingId) {
+        if let Some(share) = self.strangers.remove(bbb_id) {
+            self.foreign -= share;
+        }
     }
 
     pub fn all(&self) -> Sums {
@@ -111,12 +125,20 @@ impl State {
         }
     }
 
-    /// Adds a meeting whose server is in the table, in place of any earlier one under the same key.
+    /// Adds a meeting whose server is in the table, in place of any earlier one under the same key. The store binds an
+    /// id of BBB to one meeting only, so another one that has it here is one that the store has forgotten.
     pub fn insert(&mut self, key: MeetingKey, mut entry: MeetingEntry, now: Millis) {
         self.remove(&key);
         entry.share = Sums::default();
+        if !self.servers.contains_key(&entry.server) {
+            return;
+        }
+        if let Some(other) = self.by_bbb.get(&entry.bbb_id).cloned() {
+            self.remove(&other);
+        }
         let Some(server) = self.servers.get_mut(&entry.server) else { return };
         server.keys.insert(key.clone());
+        server.forget_stranger(&entry.bbb_id);
         self.tenants.entry(key.tenant).or_default().keys.insert(key.clone());
         self.by_bbb.insert(entry.bbb_id.clone(), key.clone());
         if let Some(internal_id) = &entry.internal_id {
@@ -277,7 +299,25 @@ impl State {
         }
         for (id, server) in &self.servers {
             assert_eq!(server.sums, servers[id], "sums of server {id}");
+            let strangers = server.strangers.values().fold(Sums::default(), |sum, share| sum.plus(*share));
+            assert_eq!(server.foreign, strangers, "strangers of server {id}");
+            let is_placed = |one: &BbbMeetingId| self.by_bbb.get(one).is_some_and(|key| server.keys.contains(key));
+            assert!(!server.strangers.keys().any(is_placed), "a placed meeting counts as a stranger's");
             assert!(server.keys.iter().all(|key| self.meetings[key].server == *id));
+        }
+        let placed: usize = self.servers.values().map(|server| server.keys.len()).sum();
+        assert_eq!(placed, self.meetings.len(), "each meeting has one server");
+        for (bbb_id, key) in &self.by_bbb {
+            assert_eq!(self.meetings[key].bbb_id, *bbb_id);
+        }
+        for (internal_id, key) in &self.by_internal {
+            assert_eq!(self.meetings[key].internal_id.as_ref(), Some(internal_id));
+        }
+        for (bbb_id, key) in &self.breakouts {
+            assert!(self.meetings[key].breakouts.iter().any(|room| room.bbb_id == *bbb_id));
+        }
+        for (internal_id, key) in &self.breakouts_internal {
+            assert!(self.meetings[key].breakouts.iter().any(|room| room.confirmation.internal_id == *internal_id));
         }
         assert_eq!(self.tenants.len(), tenants.len());
         for (id, tenant) in &self.tenants {

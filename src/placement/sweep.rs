@@ -79,7 +79,7 @@ impl Placer {
             evictions.iter().any(|eviction| eviction.server == server.id && is_copy(eviction, meeting))
         };
         for meeting in outcome.unknown.into_iter().filter(|meeting| !is_to_go(meeting)) {
-            self.meet_stranger(server, meeting, now).await;
+            self.meet_stranger(server, meeting, sent, now).await;
         }
         if server.state == ServerState::Draining && listed_none && self.ledger.meetings_on(server.id).is_empty() {
             self.finish_drain(server).await;
@@ -87,7 +87,7 @@ impl Placer {
     }
 
     /// A meeting that no placement on this server explains.
-    async fn meet_stranger(&self, server: &Arc<ServerRecord>, meeting: Meeting, now: Millis) {
+    async fn meet_stranger(&self, server: &Arc<ServerRecord>, meeting: Meeting, sent: Millis, now: Millis) {
         if meeting.is_breakout || meeting.forcibly_ended || self.ended.lock().holds(&meeting.internal_id, now) {
             return;
         }
@@ -117,7 +117,7 @@ impl Placer {
             Ok(Claim::Won) => {
                 self.metrics.meetings_adopted.inc();
                 info!(server = server.name.as_str(), meeting = key.meeting.as_str(); "unknown meeting taken over");
-                self.ledger.put(placement, now);
+                self.ledger.adopt(placement, meeting, sent, now);
             }
             Ok(Claim::Taken(theirs)) => {
                 self.ledger.put(theirs, now);
@@ -224,11 +224,14 @@ impl Placer {
         }
     }
 
-    /// False if the operator has changed his mind since the poll was sent.
+    /// False if the operator has changed his mind since the poll was sent, or another process has placed a meeting there.
     async fn disable_drained(&self, id: ServerId) -> Result<bool, StoreError> {
         let servers = self.store.servers().await?;
         let draining = servers.into_iter().find(|one| one.id == id && one.state == ServerState::Draining);
         let Some(mut record) = draining else { return Ok(false) };
+        if self.store.placements().await?.iter().any(|placement| placement.server == id) {
+            return Ok(false);
+        }
         record.state = ServerState::Disabled;
         self.store.update_server(record).await?;
         Ok(true)

@@ -60,7 +60,9 @@ impl Placer {
             let limit = left.mul_f64(TRY_SHARE).max(LEAST_TRY.min(left));
             let (reason, leftover) = match self.send(&server, &order.params, order, limit).await {
                 Try::Done(created, body) => {
-                    self.confirm(key, &server, &created, order).await;
+                    if !self.confirm(key, &server, &created, order).await {
+                        return Err(unavailable("This meeting has just been moved. Try again in a moment."));
+                    }
                     return Ok(answered(&server, body, started, None));
                 }
                 Try::Refused(reply, body) => {

@@ -71,11 +71,18 @@ impl Placer {
                 }
                 self.timed_store("release", self.store.release(key, *server, internal_id.as_ref())).await?;
             }
-            Unwritten::Evicted(eviction) => {
-                self.timed_store("evict", self.store.add_eviction(eviction.clone())).await?;
-                self.reload_evictions().await;
-            }
+            Unwritten::Evicted(eviction) => self.note_eviction(eviction.clone()).await?,
         }
+        Ok(())
+    }
+
+    async fn note_eviction(&self, eviction: Eviction) -> Result<(), StoreError> {
+        match self.timed_store("evict", self.store.add_eviction(eviction)).await {
+            // Its server has been removed, and what runs there is no longer ours to end.
+            Err(StoreError::Refused(_)) => {}
+            outcome => outcome?,
+        }
+        self.reload_evictions().await;
         Ok(())
     }
 
@@ -112,8 +119,7 @@ impl Placer {
                     moderator_pw: confirmation.moderator_pw.clone(),
                     since: self.clock.now(),
                 };
-                self.timed_store("evict", self.store.add_eviction(eviction)).await?;
-                self.reload_evictions().await;
+                self.note_eviction(eviction).await?;
                 self.ledger.put(theirs, self.clock.now());
                 Ok(())
             }

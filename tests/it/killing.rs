@@ -1,7 +1,6 @@
 //! Killed, doubled, and cut off from the disk: what was promised stays true.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use usher::sim::Fault;
 
-use crate::harness::{Builder, FrontEnd, Pool, eventually, eventually_within, free_port};
+use crate::harness::{Builder, FrontEnd, Second, eventually, eventually_within};
 
 /// A call to an Usher that may be dead; `None` if no whole answer came.
 async fn attempt(moodle: &FrontEnd, call: &str, query: &str) -> Option<(u16, String, String)> {
@@ -114,50 +113,12 @@ async fn nothing_promised_is_lost_by_twenty_kills() {
     assert_eq!(moodle.get("getMeetings", "").await.xml().all("meetings", "meeting").len(), seen.len());
 }
 
-/// A second `usher serve` over the same store.
-struct Second {
-    child: Child,
-    http: String,
-}
-
-impl Second {
-    async fn start(pool: &Pool) -> Self {
-        let (http, admin) = (free_port(), free_port());
-        let text = std::fs::read_to_string(pool.config_path()).unwrap();
-        let port = |url: &str| url.rsplit(':').next().unwrap().to_owned();
-        let text = text.replace(&port(&pool.http), &http.to_string()).replace(&port(&pool.admin), &admin.to_string());
-        let path = pool.dir.path().join("second.toml");
-        std::fs::write(&path, text).unwrap();
-        let mut command = pool.command(&[]);
-        let log = std::fs::File::create(pool.dir.path().join("second.log")).unwrap();
-        let mut again = std::process::Command::new(command.get_program());
-        again.arg("--config").arg(&path).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        again.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.stdin(Stdio::null());
-        let second = Self { child: again.spawn().unwrap(), http: format!("http://127.0.0.1:{http}") };
-        let client = FrontEnd::new(&second.http, "");
-        eventually("the second usher is ready", || async {
-            let answer = client.http.get(format!("{}/readyz", second.http)).send().await.ok()?;
-            (answer.status() == 200).then_some(())
-        })
-        .await;
-        second
-    }
-}
-
-impl Drop for Second {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_on_one_store_never_bind_a_meeting_twice() {
     let pool = Builder::new(3).start().await;
     let second = Second::start(&pool).await;
     let here = pool.front_end();
-    let there = FrontEnd::new(format!("{}/bigbluebutton/api", second.http), here.secret.clone());
+    let there = second.front_end(&pool);
     let creates = (0..60).map(|number| {
         let (here, there) = (here.clone(), there.clone());
         async move {

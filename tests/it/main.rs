@@ -19,6 +19,7 @@ mod meetings;
 mod observing;
 mod operating;
 mod placing;
+mod races;
 mod recordings;
 mod states;
 mod tenants;

@@ -178,6 +178,13 @@ impl Stage {
         ticket
     }
 
+    /// `end` was sent and accepted at the same second.
+    pub fn end(&self, name: &str, at: u64) {
+        let MeetingView { key, server, internal_id, .. } = self.meeting(name);
+        self.ledger.note_end(&key, server, internal_id.as_ref(), second(at));
+        self.check();
+    }
+
     pub fn tick(&self, at: u64) {
         self.ledger.tick(second(at));
         self.check();

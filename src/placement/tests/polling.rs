@@ -96,7 +96,7 @@ fn a_repeated_create_keeps_a_meeting_from_being_ended() {
 fn an_end_is_not_undone_by_a_poll_sent_before_it() {
     let stage = Stage::new(1);
     stage.create("a", 0);
-    stage.ledger.note_end(&key("a"), second(20));
+    stage.end("a", 20);
     stage.poll(ServerId(1), 19, vec![listed("a", 8)]);
     assert!(stage.meeting("a").ending);
     stage.poll(ServerId(1), 25, vec![listed("a", 8)]);
@@ -108,7 +108,7 @@ fn an_end_is_not_undone_by_a_poll_sent_before_it() {
 fn an_end_shortly_after_create_needs_no_grace() {
     let stage = Stage::new(1);
     stage.create("a", 20);
-    stage.ledger.note_end(&key("a"), second(22));
+    stage.end("a", 22);
     assert!(stage.poll(ServerId(1), 22, vec![]).ended.is_empty());
     assert_eq!(stage.poll(ServerId(1), 23, vec![]).ended.len(), 1);
 }
@@ -117,10 +117,10 @@ fn an_end_shortly_after_create_needs_no_grace() {
 fn an_end_without_effect_is_forgotten_after_the_grace() {
     let stage = Stage::new(1);
     stage.create("a", 0);
-    stage.ledger.note_end(&key("a"), second(20));
+    stage.end("a", 20);
     stage.poll(ServerId(1), 31, vec![listed("a", 8)]);
     assert!(!stage.meeting("a").ending);
-    stage.ledger.note_end(&key("a"), second(40));
+    stage.end("a", 40);
     let over = bbb::Meeting { forcibly_ended: true, ..listed("a", 0) };
     stage.poll(ServerId(1), 60, vec![over]);
     assert!(stage.meeting("a").ending, "BBB itself says that it is over");

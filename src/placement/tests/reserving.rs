@@ -209,7 +209,7 @@ fn an_ended_meeting_expects_nobody() {
     let stage = Stage::new(1);
     stage.create("a", 0);
     stage.join("a", 1).unwrap();
-    stage.ledger.note_end(&key("a"), second(2));
+    stage.end("a", 2);
     stage.check();
     assert_eq!(stage.server(ServerId(1)).reserved, 0.0);
     assert!(stage.meeting("a").ending);

@@ -60,15 +60,15 @@ fn target_of(view: &MeetingView, key: &MeetingKey) -> Target {
 pub async fn end(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let key = caller.meeting_key()?;
     let placer = &caller.shared.placer;
-    let target = match find(caller, &key) {
+    let view = match find(caller, &key) {
         Found::Nothing => return Err(ApiError::not_found()),
-        Found::Breakout(target) => target,
+        Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1.no_cache()),
         Found::Meeting(view) if view.health == Health::Down => return Err(no_answer()),
-        Found::Meeting(view) => target_of(&view, &key),
+        Found::Meeting(view) => view,
     };
-    let (reply, answer) = caller.forward(&target, Body::None).await?;
+    let (reply, answer) = caller.forward(&target_of(&view, &key), Body::None).await?;
     if reply.success {
-        placer.ledger.note_end(&key, placer.clock.now());
+        placer.ledger.note_end(&key, view.server, view.internal_id.as_ref(), placer.clock.now());
     }
     Ok(answer.no_cache())
 }
