@@ -56,6 +56,7 @@ pub fn prepare(path: &Path) -> Result<(), StoreError> {
 /// Keeps other processes out of [`prepare`] in this directory until dropped; ends with the process, however that ends.
 ///
 /// The directory is locked and not the file: closing a second descriptor of the file would drop SQLite's own locks.
+#[allow(clippy::disallowed_methods)] // opening a store is blocking work on a thread for that
 fn lock(directory: &Path) -> Result<Option<File>, StoreError> {
     let locked = |error: io::Error| StoreError::Failed(format!("cannot lock {}: {error}", directory.display()));
     let file = File::open(directory).map_err(locked)?;
