@@ -13,13 +13,20 @@ use log::{info, warn};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::settle::{Displaced, Reservation};
-use super::try_server::{ASK_LIMIT, Try};
+use super::try_server::{ASK_LIMIT, Try, told};
 use super::{Choice, MeetingView, Placer, Refusal, Wish};
 use crate::bbb::{Params, Reply};
 use crate::clock::Millis;
 use crate::error::ApiError;
 use crate::pool::Health;
-use crate::store::{Claim, Eviction, Phase, Placement, ServerRecord, ServerState, StoreError};
+use crate::store::{Change, Claim, Eviction, Phase, Placement, ServerRecord, ServerState, StoreError, Version};
+
+/// How often a create begins anew because another process has moved its meeting.
+const MOST_TURNS: usize = 3;
+/// Longest wait for the store to take a claim. It takes milliseconds unless another process holds the database.
+const STORE_LIMIT: Duration = Duration::from_secs(5);
+/// Share of the remaining time that waiting for the store may take, so that some is left for the server.
+const STORE_SHARE: f64 = 0.5;
 
 /// Everything a create needs, independent of the server that will take it.
 pub struct CreateOrder {
@@ -44,6 +51,13 @@ pub struct CreateAnswer {
     pub key: String,
 }
 
+/// How one turn of a create ended.
+pub(super) enum Outcome {
+    Answered(CreateAnswer),
+    /// Another process has placed the meeting elsewhere meanwhile: what this turn was told is void.
+    Elsewhere,
+}
+
 /// What becomes of a placed meeting at a further create.
 enum Fate {
     Stays,
@@ -66,6 +80,16 @@ impl Placer {
     }
 
     async fn create_in_turn(&self, order: &CreateOrder) -> Result<CreateAnswer, ApiError> {
+        for _ in 0..MOST_TURNS {
+            match self.one_turn(order).await? {
+                Outcome::Answered(answer) => return Ok(answer),
+                Outcome::Elsewhere => self.metrics.placement_conflicts.inc(),
+            }
+        }
+        Err(unavailable("This meeting is being moved. Try again in a moment."))
+    }
+
+    async fn one_turn(&self, order: &CreateOrder) -> Result<Outcome, ApiError> {
         let key = &order.wish.key;
         let limit = order.deadline.saturating_duration_since(Instant::now());
         let turn = tokio::time::timeout(limit, self.gate.enter(key)).await;
@@ -118,19 +142,19 @@ impl Placer {
     }
 
     /// A create for a meeting that has its server, held by the caller: BBB answers it as the duplicate it is.
-    async fn repeat(&self, order: &CreateOrder, view: &MeetingView) -> Result<CreateAnswer, ApiError> {
+    async fn repeat(&self, order: &CreateOrder, view: &MeetingView) -> Result<Outcome, ApiError> {
         let server = &view.record;
         let started = Instant::now();
         let params = with_known_passwords(&order.params, view);
         let limit = order.deadline.saturating_duration_since(started);
         match self.send(server, &params, order, limit).await {
             Try::Done(created, body) => {
-                self.confirm(&order.wish.key, server, &created, order).await;
-                Ok(answered(server, body, started, None))
+                let written = self.confirm(&order.wish.key, server, &created, order, view.version).await;
+                Ok(told(written, || answered(server, body, started, None)))
             }
             Try::Refused(reply, body) => {
                 self.ledger.release(&order.wish.key, server.id);
-                Ok(answered(server, body, started, Some(reply)))
+                Ok(Outcome::Answered(answered(server, body, started, Some(reply))))
             }
             Try::TooMuch => {
                 self.ledger.release(&order.wish.key, server.id);
@@ -145,11 +169,12 @@ impl Placer {
     }
 
     /// A meeting nobody has placed: choose, claim, call.
-    async fn place(&self, order: &CreateOrder) -> Result<CreateAnswer, ApiError> {
+    async fn place(&self, order: &CreateOrder) -> Result<Outcome, ApiError> {
         let key = &order.wish.key;
         let now = self.clock.now();
         let choice = self.ledger.choose(&order.wish, now).map_err(|refusal| self.refused(refusal, order))?;
-        let mut reserved = Reservation { placer: self, key, server: choice.server, kept: false };
+        let version = Version::default();
+        let mut reserved = Reservation { placer: self, key, server: choice.server, version, kept: false };
         let server = self.server_of(&choice);
         let server = server.ok_or_else(|| ApiError::us("The chosen server has just been removed. Try again."))?;
         let placement = Placement {
@@ -164,9 +189,13 @@ impl Placer {
             moderator_pw: None,
             claimed_at: now,
             why: choice.why.to_json(),
+            version,
         };
-        match self.timed_store("claim", self.store.claim(placement)).await {
-            Ok(Claim::Won) => {}
+        match self.placed_in_store("claim", key, store_limit(order), self.store.claim(placement)).await {
+            Ok(Claim::Won(version)) => {
+                reserved.version = version;
+                self.ledger.note_version(key, choice.server, version);
+            }
             Ok(Claim::Taken(theirs)) => {
                 // Another process was first; its server answers ours as a duplicate.
                 self.metrics.placement_conflicts.inc();
@@ -193,7 +222,7 @@ impl Placer {
         order: &CreateOrder,
         view: &MeetingView,
         eviction: Option<Eviction>,
-    ) -> Result<CreateAnswer, ApiError> {
+    ) -> Result<Outcome, ApiError> {
         let key = &order.wish.key;
         let mut wish = order.wish.clone();
         wish.exclude.push(view.server);
@@ -205,10 +234,12 @@ impl Placer {
             self.ledger.put_back(key, before, self.clock.now());
             return Err(ApiError::us("The chosen server has just been removed. Try again."));
         };
-        let moved = self.store.move_placement(key, view.server, choice.server, choice.why.to_json(), eviction.clone());
-        match self.timed_store("move", moved).await {
-            Ok(true) => {}
-            Ok(false) => {
+        let why = choice.why.to_json();
+        let moved = self.store.move_placement(key, view.version, choice.server, why, eviction.clone());
+        let version = match self.placed_in_store("move", key, store_limit(order), moved).await {
+            Ok(Change::Made(version)) => version,
+            // Moved by another process; or that one has just had an answer from the server we believe lost.
+            Ok(Change::Lost(_)) => {
                 self.ledger.put_back(key, before, self.clock.now());
                 self.reread(key).await;
                 return Err(unavailable("This meeting is being moved. Try again in a moment."));
@@ -217,10 +248,11 @@ impl Placer {
                 self.ledger.put_back(key, before, self.clock.now());
                 return Err(store_failed(&error));
             }
-        }
+        };
+        self.ledger.note_version(key, choice.server, version);
         self.reload_evictions().await;
         self.metrics.placements.with_label_values(&[&server.name, choice.reason]).inc();
-        let mut reserved = Reservation { placer: self, key, server: choice.server, kept: false };
+        let mut reserved = Reservation { placer: self, key, server: choice.server, version, kept: false };
         // Nothing to go back to where the server has said that the meeting is over.
         let displaced = eviction.map(|eviction| Displaced { server: view.server, before, eviction });
         let outcome = self.try_servers(order, server, displaced, &mut reserved).await;
@@ -300,6 +332,10 @@ pub(super) fn answered(
 
 pub(super) fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
     ApiError::server("serverUnavailable", message)
+}
+
+pub(super) fn store_limit(order: &CreateOrder) -> Duration {
+    order.deadline.saturating_duration_since(Instant::now()).mul_f64(STORE_SHARE).min(STORE_LIMIT)
 }
 
 pub(super) fn store_failed(error: &StoreError) -> ApiError {

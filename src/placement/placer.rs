@@ -107,6 +107,24 @@ impl Placer {
         outcome
     }
 
+    /// The same for a write that a caller waits for, which another process's lock or a slow disk must not hold up for
+    /// long. After a failure nobody knows for certain what the store has about `key`: it is read again when it works.
+    pub(super) async fn placed_in_store<T>(
+        &self,
+        operation: &'static str,
+        key: &MeetingKey,
+        limit: Duration,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let late = |_| Err(StoreError::Failed(format!("no answer within {} ms", limit.as_millis())));
+        let bounded = async { tokio::time::timeout(limit, work).await.unwrap_or_else(late) };
+        let outcome = self.timed_store(operation, bounded).await;
+        if matches!(outcome, Err(StoreError::Failed(_))) {
+            self.postponed.lock().insert(key.clone());
+        }
+        outcome
+    }
+
     /// Takes what the store says about one meeting; used when this process lost a race.
     pub(super) async fn reread(&self, key: &MeetingKey) {
         match self.timed_store("read", self.store.placement(key)).await {
