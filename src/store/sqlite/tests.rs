@@ -321,8 +321,7 @@ async fn a_newer_schema_is_refused_in_words() {
     let directory = Directory::fresh();
     drop(directory.store().await);
     let path = directory.path("usher.db");
-    let later =
-        "INSERT INTO refinery_schema_history SELECT 999, 'later', applied_on, checksum FROM refinery_schema_history LIMIT 1";
+    let later = "INSERT INTO refinery_schema_history SELECT 999, 'later', applied_on, checksum FROM refinery_schema_history LIMIT 1";
     Connection::open(&path).unwrap().execute_batch(later).unwrap();
     let error = SqliteStore::open(&path).await.err().unwrap().to_string();
     assert!(error.contains("newer version of Usher (schema 999"), "{error}");
