@@ -16,7 +16,7 @@ use super::unwritten::Unwritten;
 use super::{CreateGate, Ledger, Monitor, Tombstones};
 use crate::client::BbbClient;
 use crate::clock::Clock;
-use crate::ids::MeetingKey;
+use crate::ids::{MeetingKey, ServerId};
 use crate::metrics::Metrics;
 use crate::store::{Cursor, Eviction, Store, StoreError};
 use crate::tenant::Tenants;
@@ -44,6 +44,8 @@ pub struct Placer {
     /// Meetings known to have ended, so that a late poll cannot bring them back.
     pub(super) ended: Mutex<Tombstones>,
     pub(super) cursor: Mutex<Cursor>,
+    /// Servers whose meetings have not been asked for since the start.
+    pub(super) unseen: Mutex<HashSet<ServerId>>,
     /// Why the store fails, while it does; for readiness.
     store_trouble: Mutex<Option<String>>,
     /// What the store could not be told yet.
@@ -78,6 +80,7 @@ impl Placer {
             evictions: ArcSwap::default(),
             ended: Mutex::default(),
             cursor: Mutex::default(),
+            unseen: Mutex::default(),
             store_trouble: Mutex::default(),
             unwritten: Mutex::default(),
             postponed: Mutex::default(),

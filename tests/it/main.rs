@@ -23,5 +23,6 @@ mod placing;
 mod recordings;
 mod restoring;
 mod states;
+mod store_races;
 mod store_trouble;
 mod tenants;

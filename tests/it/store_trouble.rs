@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use usher::sim::Fault;
 
-use crate::harness::{Builder, FrontEnd, Pool, Row, eventually, eventually_within, note};
+use crate::harness::{Builder, FrontEnd, Pool, STORE, eventually, eventually_within, note};
 
 fn run(words: &[&str]) -> bool {
     let output = Command::new(words[0]).args(&words[1..]).output();
@@ -122,15 +122,10 @@ async fn check_recovers(pool: &Pool) {
 
 const BEFORE: &str = "name=Room&meetingID=before&attendeePW=ap&moderatorPW=mp";
 
-fn row(fault: &str, pool: &str) -> Row {
-    Row {
-        section: "store",
-        fault: fault.to_owned(),
-        front_ends: "new meetings are refused (FAILED, in words); joins, running meetings, repeated creates go on"
-            .to_owned(),
-        pool: pool.to_owned(),
-        meetings: "none ended, forgotten or twinned; no server is called before the claim is durable".to_owned(),
-    }
+fn row(place: usize, fault: &str, readiness: &str, recovery: &str) {
+    let refused = "refused in words (FAILED); no server is called before the claim is durable";
+    let goes_on = "joins, running meetings, repeated creates, `end` go on; none ended, forgotten or twinned";
+    note(STORE, place, &[fault, refused, goes_on, readiness, recovery]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +168,7 @@ async fn a_full_disk_refuses_new_meetings_only_and_needs_no_restart() {
     assert_eq!(pool.holders("late").len(), 1);
     moodle.join("late", "Bob").await;
     pool.kill();
-    note(row("disk full, also between claim and confirmation", "back within half a second of there being room"));
+    row(1, "disk full, also between claim and confirmation", "the disk is full", "with the space, without a restart");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +182,7 @@ async fn a_store_that_becomes_read_only_refuses_new_meetings_only_and_needs_no_r
     check_refuses(&pool, "the store does not answer (").await;
     drop(frozen);
     check_recovers(&pool).await;
-    note(row("store read-only under the running process", "back within half a second of its being writable"));
+    row(2, "database read-only under the running process", "the store does not answer, and why", "by itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,8 +261,10 @@ async fn a_store_held_by_another_process_keeps_no_create_beyond_its_time() {
         pool.cli_ok(&["--json", "meeting", "show", "late"]).contains("confirmed").then_some(())
     })
     .await;
-    note(row(
-        "store locked by another process for longer than it may wait",
-        "back within half a second of the lock's end",
-    ));
+    row(
+        3,
+        "database locked by another process for long: answered within `api.request_timeout`",
+        "the store does not answer, and why",
+        "with the end of the lock; what was refused is not done later",
+    );
 }

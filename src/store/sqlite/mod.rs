@@ -61,8 +61,9 @@ impl SqliteStore {
     }
 
     fn open_blocking(path: PathBuf) -> Result<Self, StoreError> {
-        file::prepare(&path)?;
+        let only_one = file::prepare(&path)?;
         let (writing, reading) = (file::connect(&path)?, file::connect(&path)?);
+        drop(only_one);
         let origin = random_origin()?;
         let (writes, write_queue) = mpsc::channel(writer::QUEUE);
         let (reads, read_queue) = mpsc::channel(reader::QUEUE);

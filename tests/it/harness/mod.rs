@@ -11,6 +11,6 @@ mod wire;
 
 pub use front_end::{Answer, FrontEnd, Xml};
 pub use pool::{Builder, Pool, TenantBuilder, free_port};
-pub use rows::{Row, note};
+pub use rows::{KILLS, STORE, note};
 pub use wait::{eventually, eventually_within};
 pub use wire::{get_raw, send_raw};

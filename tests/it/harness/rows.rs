@@ -1,26 +1,21 @@
-//! Rows of the table of faults: one JSON line each, into the file that `USHER_RELIABILITY_ROWS` names, if it names one.
+//! Rows of `docs/reliability.md` about kills and the store, in the form that its generator reads: JSON lines in the folder
+//! that `USHER_RELIABILITY` names (`make reliability` does), one file per section; without it nothing is written.
 
 use std::io::Write;
+use std::path::PathBuf;
 
-use serde::Serialize;
+/// Columns of `kills`: what happened, what was answered before, what callers see, what becomes of meetings.
+pub const KILLS: (&str, usize) = ("kills", 4);
+/// Columns of `store`: what happened, new meetings, everything else, readiness, recovery.
+pub const STORE: (&str, usize) = ("store", 5);
 
-/// What one fault does.
-#[derive(Serialize)]
-pub struct Row {
-    pub section: &'static str,
-    pub fault: String,
-    /// What front ends and browsers see.
-    pub front_ends: String,
-    /// What becomes of the pool, and when it is as before.
-    pub pool: String,
-    /// What becomes of meetings.
-    pub meetings: String,
-}
-
-/// To be called when everything that the row says has been checked.
-pub fn note(row: Row) {
-    let Ok(path) = std::env::var("USHER_RELIABILITY_ROWS") else { return };
-    let line = serde_json::to_string(&row).unwrap() + "\n";
+/// To be called when everything that the row says has been checked; `place` orders the rows.
+pub fn note((section, columns): (&str, usize), place: usize, cells: &[&str]) {
+    assert_eq!(cells.len(), columns, "{section}: one cell per column");
+    let Some(folder) = std::env::var_os("USHER_RELIABILITY").map(PathBuf::from) else { return };
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("{section}.jsonl"));
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-    file.write_all(line.as_bytes()).unwrap();
+    let row = serde_json::json!({ "place": place, "cells": cells });
+    file.write_all(format!("{row}\n").as_bytes()).unwrap();
 }
