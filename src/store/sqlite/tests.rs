@@ -383,3 +383,22 @@ async fn what_nobody_waits_for_any_more_is_not_written() {
         store.placements().await.unwrap().iter().map(|one| one.meeting.as_str().to_owned()).collect();
     assert_eq!(names, ["later"]);
 }
+
+#[tokio::test]
+async fn a_restore_keeps_away_while_another_process_starts() {
+    let directory = Directory::fresh();
+    let (store, ..) = furnished(&directory).await;
+    let copy = directory.path("copy.db");
+    store.backup(&copy).await.unwrap();
+    store.add_server(server("two")).await.unwrap();
+    drop(store);
+    // That process has looked at the file and is about to open it: replaced now, it would go on with one that has lost
+    // its name.
+    let starting = file::prepare(&directory.path("usher.db")).unwrap();
+    let error = restore(&copy, &directory.path("usher.db")).unwrap_err().to_string();
+    assert!(error.contains("preparing or restoring"), "{error}");
+    drop(starting);
+    assert_eq!(directory.store().await.servers().await.unwrap().len(), 2);
+    restore(&copy, &directory.path("usher.db")).unwrap();
+    assert_eq!(directory.store().await.servers().await.unwrap().len(), 1);
+}
