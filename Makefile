@@ -57,3 +57,9 @@ build-packages:
 .PHONY: test-packages
 test-packages:
 	@$(INSTALL) $(TEST_PACKAGES)
+
+KILLS ?= 500
+
+.PHONY: kill-test
+kill-test: build-packages ## kill `usher serve` KILLS times (500) under load and check that nothing promised is lost
+	KILLS=$(KILLS) $(CARGO) test --locked --test it -- --nocapture kill_loop::

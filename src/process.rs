@@ -90,8 +90,8 @@ impl Process {
             reasons.push("starting: the store has not been read yet".to_owned());
             return reasons;
         }
-        if placer.metrics.store_up.get() == 0 {
-            reasons.push("the store does not answer: no new meetings, joins go on".to_owned());
+        if let Some(trouble) = placer.store_trouble() {
+            reasons.push(format!("the store does not answer ({trouble}): no new meetings, joins go on"));
         }
         if placer.tenants.load().is_empty() {
             reasons.push("no tenant yet: add one with `usher tenant add`".to_owned());

@@ -16,7 +16,7 @@ use super::tenant_view::moment;
 use super::why;
 use crate::client::{BbbClient, ClientSettings};
 use crate::ids::{BbbMeetingId, ServerId, TenantId};
-use crate::store::Placement;
+use crate::store::{Known, Placement};
 
 #[derive(Subcommand)]
 pub enum MeetingCommand {
@@ -162,7 +162,7 @@ async fn forget(context: &Context, which: &Which, force: bool) -> Result<Report,
             placement.meeting
         )));
     }
-    let gone = context.store.release(&placement.key(), placement.server, placement.internal_id.as_ref()).await?;
+    let gone = context.store.release(&placement.key(), placement.server, Known::Version(placement.version)).await?;
     if !gone {
         return Err(CliError::Failed(format!(
             "meeting {} has just been moved or ended; look again",

@@ -8,7 +8,7 @@ use crate::clock::Millis;
 use crate::config::{StoreConfig, StoreUrl};
 use crate::ids::{BbbMeetingId, MeetingId, Secret, ServerId};
 use crate::sim::{SimOptions, SimServer};
-use crate::store::{Claim, Phase, Placement, ServerRecord, ServerState};
+use crate::store::{Claim, Known, Phase, Placement, ServerRecord, ServerState, Version};
 
 /// A plain server for tests of pure functions.
 pub fn server(name: &str) -> ServerRecord {
@@ -87,8 +87,9 @@ impl Desk {
             moderator_pw: Some(Secret::new("moderator-pw")),
             claimed_at: Millis(1_700_000_000_000),
             why: r#"{"reason":"least_load","candidates":[{"name":"bbb1","utilisation":0.1}]}"#.into(),
+            version: Version::default(),
         };
-        assert_eq!(context.store.claim(placement).await.unwrap(), Claim::Won);
+        assert!(matches!(context.store.claim(placement).await.unwrap(), Claim::Won(_)));
     }
 }
 
@@ -419,7 +420,7 @@ async fn end_ends_the_meeting_on_its_server() {
     let password = server.meeting("a-room").unwrap().moderator_password;
     let context = desk.context().await;
     let placed = context.placement("room", None).await.unwrap();
-    context.store.release(&placed.key(), placed.server, None).await.unwrap();
+    context.store.release(&placed.key(), placed.server, Known::Version(placed.version)).await.unwrap();
     context.store.claim(Placement { moderator_pw: Some(Secret::new(password)), ..placed }).await.unwrap();
     assert_eq!(desk.done("meeting end room").await.json["ended"], true);
     assert!(server.meeting("a-room").is_none_or(|meeting| meeting.has_ended()));

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::clock::Millis;
     use crate::ids::{BbbMeetingId, MeetingId, ServerId, TenantId};
-    use crate::store::Phase;
+    use crate::store::{Phase, Version};
 
     fn placement(why: &str) -> Placement {
         Placement {
@@ -111,6 +111,7 @@ mod tests {
             moderator_pw: None,
             claimed_at: Millis(1_700_000_000_000),
             why: why.into(),
+            version: Version::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::bbb::{Created, Meeting};
 use crate::clock::Millis;
 use crate::ids::{MeetingKey, ServerId};
 use crate::pool::load::Audio;
-use crate::store::{Confirmation, Phase, Placement};
+use crate::store::{Confirmation, Phase, Placement, Version};
 
 impl Ledger {
     /// Chooses a server for a new meeting and reserves its expected load there, or reserves nothing. The create counts
@@ -143,6 +143,14 @@ impl Ledger {
         lost
     }
 
+    /// This process has written the meeting's row, which names `server`.
+    pub fn note_version(&self, key: &MeetingKey, server: ServerId, version: Version) {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.meetings.get_mut(key).filter(|entry| entry.server == server) {
+            entry.version = entry.version.max(version);
+        }
+    }
+
     /// Takes over one placement that another process wrote; live figures stay if it is the same meeting on the same
     /// server. `false` if its server is not in the table.
     pub fn put(&self, placement: Placement, now: Millis) -> bool {
@@ -179,6 +187,9 @@ impl State {
             return false;
         }
         let key = placement.key();
+        if self.meetings.get(&key).is_some_and(|entry| entry.version > placement.version) {
+            return true; // read before a write of our own
+        }
         if self.meetings.get(&key).is_some_and(|entry| entry.server == placement.server) {
             return self.change(&key, now, |entry| entry.adopt(&placement, now)).is_some();
         }

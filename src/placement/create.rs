@@ -13,13 +13,24 @@ use log::{info, warn};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::settle::{Displaced, Reservation};
-use super::try_server::{ASK_LIMIT, Try};
+use super::try_server::{ASK_LIMIT, Try, told};
 use super::{Choice, MeetingView, Placer, Refusal, Wish};
 use crate::bbb::{Params, Reply};
 use crate::clock::Millis;
 use crate::error::ApiError;
+use crate::ids::ServerId;
 use crate::pool::Health;
-use crate::store::{Claim, Eviction, Phase, Placement, ServerRecord, ServerState, StoreError};
+use crate::store::{Change, Claim, Eviction, Phase, Placement, ServerRecord, ServerState, StoreError, Version};
+
+/// Longest wait of the first creates for the servers' first answers.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const FIRST_LOOK_PAUSE: Duration = Duration::from_millis(5);
+/// How often a create begins anew because another process has moved its meeting.
+const MOST_TURNS: usize = 3;
+/// Longest wait for the store to take a claim. It takes milliseconds unless another process holds the database.
+const STORE_LIMIT: Duration = Duration::from_secs(5);
+/// Share of the remaining time that waiting for the store may take, so that some is left for the server.
+const STORE_SHARE: f64 = 0.5;
 
 /// Everything a create needs, independent of the server that will take it.
 pub struct CreateOrder {
@@ -42,6 +53,13 @@ pub struct CreateAnswer {
     pub success: bool,
     /// messageKey of a FAILED answer.
     pub key: String,
+}
+
+/// How one turn of a create ended.
+pub(super) enum Outcome {
+    Answered(CreateAnswer),
+    /// Another process has placed the meeting elsewhere meanwhile: what this turn was told is void.
+    Elsewhere,
 }
 
 /// What becomes of a placed meeting at a further create.
@@ -67,11 +85,24 @@ impl Placer {
     }
 
     async fn create_in_turn(&self, order: &CreateOrder) -> Result<CreateAnswer, ApiError> {
+        for _ in 0..MOST_TURNS {
+            match self.one_turn(order).await? {
+                Outcome::Answered(answer) => return Ok(answer),
+                Outcome::Elsewhere => self.metrics.placement_conflicts.inc(),
+            }
+        }
+        Err(unavailable("This meeting is being moved. Try again in a moment."))
+    }
+
+    async fn one_turn(&self, order: &CreateOrder) -> Result<Outcome, ApiError> {
         let key = &order.wish.key;
         let limit = order.deadline.saturating_duration_since(Instant::now());
         let turn = tokio::time::timeout(limit, self.gate.enter(key)).await;
         let turn =
             turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
+        if self.ledger.find(key).is_none() {
+            self.first_look().await;
+        }
         loop {
             let Some(view) = self.ledger.find(key) else {
                 let now = self.clock.now();
@@ -126,21 +157,19 @@ impl Placer {
     }
 
     /// A create for a meeting that has its server, held by the caller: BBB answers it as the duplicate it is.
-    async fn repeat(&self, order: &CreateOrder, view: &MeetingView) -> Result<CreateAnswer, ApiError> {
+    async fn repeat(&self, order: &CreateOrder, view: &MeetingView) -> Result<Outcome, ApiError> {
         let server = &view.record;
         let started = Instant::now();
         let params = with_known_passwords(&order.params, view);
         let limit = order.deadline.saturating_duration_since(started);
         match self.send(server, &params, order, limit).await {
             Try::Done(created, body) => {
-                if !self.confirm(&order.wish.key, server, &created, order).await {
-                    return Err(unavailable("This meeting has just been moved. Try again in a moment."));
-                }
-                Ok(answered(server, body, started, None))
+                let written = self.confirm(&order.wish.key, server, &created, order, view.version).await;
+                Ok(told(written, || answered(server, body, started, None)))
             }
             Try::Refused(reply, body) => {
                 self.ledger.release(&order.wish.key, server.id);
-                Ok(answered(server, body, started, Some(reply)))
+                Ok(Outcome::Answered(answered(server, body, started, Some(reply))))
             }
             Try::TooMuch => {
                 self.ledger.release(&order.wish.key, server.id);
@@ -155,9 +184,10 @@ impl Placer {
     }
 
     /// A meeting nobody had placed, with its server chosen: claim, call.
-    async fn place(&self, order: &CreateOrder, choice: Choice, now: Millis) -> Result<CreateAnswer, ApiError> {
+    async fn place(&self, order: &CreateOrder, choice: Choice, now: Millis) -> Result<Outcome, ApiError> {
         let key = &order.wish.key;
-        let mut reserved = Reservation { placer: self, key, server: choice.server, kept: false };
+        let version = Version::default();
+        let mut reserved = Reservation { placer: self, key, server: choice.server, version, kept: false };
         let server = self.server_of(&choice);
         let server = server.ok_or_else(|| unavailable("The chosen server has just been removed. Try again."))?;
         let placement = Placement {
@@ -172,9 +202,13 @@ impl Placer {
             moderator_pw: None,
             claimed_at: now,
             why: choice.why.to_json(),
+            version,
         };
-        match self.timed_store("claim", self.store.claim(placement)).await {
-            Ok(Claim::Won) => {}
+        match self.placed_in_store("claim", key, store_limit(order), self.store.claim(placement)).await {
+            Ok(Claim::Won(version)) => {
+                reserved.version = version;
+                self.ledger.note_version(key, choice.server, version);
+            }
             Ok(Claim::Taken(theirs)) => {
                 // Another process was first; its server answers ours as a duplicate.
                 self.metrics.placement_conflicts.inc();
@@ -199,7 +233,7 @@ impl Placer {
         order: &CreateOrder,
         view: &MeetingView,
         eviction: Option<Eviction>,
-    ) -> Result<CreateAnswer, ApiError> {
+    ) -> Result<Outcome, ApiError> {
         let key = &order.wish.key;
         let mut wish = order.wish.clone();
         wish.exclude.push(view.server);
@@ -211,10 +245,12 @@ impl Placer {
             self.ledger.put_back(key, before, self.clock.now());
             return Err(ApiError::us("The chosen server has just been removed. Try again."));
         };
-        let moved = self.store.move_placement(key, view.server, choice.server, choice.why.to_json(), eviction.clone());
-        match self.timed_store("move", moved).await {
-            Ok(true) => {}
-            Ok(false) => {
+        let why = choice.why.to_json();
+        let moved = self.store.move_placement(key, view.version, choice.server, why, eviction.clone());
+        let version = match self.placed_in_store("move", key, store_limit(order), moved).await {
+            Ok(Change::Made(version)) => version,
+            // Moved by another process; or that one has just had an answer from the server we believe lost.
+            Ok(Change::Lost(_)) => {
                 self.ledger.put_back(key, before, self.clock.now());
                 self.reread(key).await;
                 return Err(unavailable("This meeting is being moved. Try again in a moment."));
@@ -223,15 +259,35 @@ impl Placer {
                 self.ledger.put_back(key, before, self.clock.now());
                 return Err(store_failed(&error));
             }
-        }
+        };
+        self.ledger.note_version(key, choice.server, version);
         self.reload_evictions().await;
         self.metrics.placements.with_label_values(&[&server.name, choice.reason]).inc();
-        let mut reserved = Reservation { placer: self, key, server: choice.server, kept: false };
+        let mut reserved = Reservation { placer: self, key, server: choice.server, version, kept: false };
         // Nothing to go back to where the server has said that the meeting is over.
         let displaced = eviction.map(|eviction| Displaced { server: view.server, before, eviction });
         let outcome = self.try_servers(order, server, displaced, &mut reserved).await;
         reserved.kept = true;
         outcome
+    }
+
+    /// Right after the start the servers may have meetings that the store does not know, as after the restore of a
+    /// backup: whoever is placed before they have been asked might get a twin. Not waited for longer than a moment,
+    /// because a server that hangs must not hold up the others.
+    async fn first_look(&self) {
+        let looked = async {
+            while !self.unseen.lock().is_empty() {
+                tokio::time::sleep(FIRST_LOOK_PAUSE).await;
+            }
+        };
+        if tokio::time::timeout(FIRST_LOOK, looked).await.is_err() {
+            self.unseen.lock().clear();
+        }
+    }
+
+    /// A server has told its meetings for the first time, or does not answer.
+    pub(super) fn note_seen(&self, server: ServerId) {
+        self.unseen.lock().remove(&server);
     }
 
     fn refused(&self, refusal: Refusal, order: &CreateOrder) -> ApiError {
@@ -309,6 +365,10 @@ fn id_not_unique() -> ApiError {
 
 pub(super) fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
     ApiError::server("serverUnavailable", message)
+}
+
+pub(super) fn store_limit(order: &CreateOrder) -> Duration {
+    order.deadline.saturating_duration_since(Instant::now()).mul_f64(STORE_SHARE).min(STORE_LIMIT)
 }
 
 pub(super) fn store_failed(error: &StoreError) -> ApiError {

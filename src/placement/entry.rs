@@ -14,7 +14,7 @@ use crate::bbb;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, Secret, ServerId};
 use crate::pool::load::{Audio, Cost, Forecast, Media, Room};
-use crate::store::{Confirmation, Phase, Placement};
+use crate::store::{Confirmation, Phase, Placement, Version};
 
 /// A join that no poll has shown yet is believed this long (load-model.md section 7, rule 2).
 pub(super) const PENDING_TIME: Duration = Duration::from_secs(60);
@@ -76,6 +76,8 @@ impl Figures {
 pub(super) struct MeetingEntry {
     pub bbb_id: BbbMeetingId,
     pub server: ServerId,
+    /// Of the store's row as last written or read here.
+    pub version: Version,
     pub phase: Phase,
     pub internal_id: Option<InternalId>,
     pub create_time: u64,
@@ -116,6 +118,7 @@ impl MeetingEntry {
         Self {
             bbb_id: wish.bbb_id.clone(),
             server,
+            version: Version::default(),
             phase: Phase::Claimed,
             internal_id: None,
             create_time: 0,
@@ -154,6 +157,7 @@ impl MeetingEntry {
 
     /// Takes over what the store says, keeping the live figures.
     pub fn adopt(&mut self, placement: &Placement, confirmed_at: Millis) {
+        self.version = placement.version;
         let (known, told) = (self.internal_id.as_ref(), placement.internal_id.as_ref());
         if known.is_some() && told.is_some() && known != told {
             self.start_anew(placement.claimed_at);

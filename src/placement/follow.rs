@@ -24,6 +24,7 @@ impl Placer {
         let placements = self.store.placements().await?;
         info!(meetings = placements.len(); "placements read");
         self.ledger.restore(placements, self.clock.now());
+        *self.unseen.lock() = self.ledger.servers().iter().map(|view| view.record.id).collect();
         *self.cursor.lock() = cursor;
         self.metrics.store_up.set(1);
         Ok(())

@@ -174,6 +174,7 @@ impl State {
             bbb_id: entry.bbb_id.clone(),
             called: self.name_on_server(entry.server, &entry.bbb_id, entry.internal_id.as_ref()),
             server: entry.server,
+            version: entry.version,
             record: server.record.clone(),
             health: server.health,
             down_since: (server.health == Health::Down).then_some(server.health_since),

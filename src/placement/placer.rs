@@ -16,7 +16,7 @@ use super::unwritten::Unwritten;
 use super::{CreateGate, Ledger, Monitor, Tombstones};
 use crate::client::BbbClient;
 use crate::clock::Clock;
-use crate::ids::MeetingKey;
+use crate::ids::{MeetingKey, ServerId};
 use crate::metrics::Metrics;
 use crate::store::{Cursor, Eviction, Store, StoreError};
 use crate::tenant::Tenants;
@@ -44,6 +44,10 @@ pub struct Placer {
     /// Meetings known to have ended, so that a late poll cannot bring them back.
     pub(super) ended: Mutex<Tombstones>,
     pub(super) cursor: Mutex<Cursor>,
+    /// Servers whose meetings have not been asked for since the start.
+    pub(super) unseen: Mutex<HashSet<ServerId>>,
+    /// Why the store fails, while it does; for readiness.
+    store_trouble: Mutex<Option<String>>,
     /// What the store could not be told yet.
     pub(super) unwritten: Mutex<VecDeque<Unwritten>>,
     /// News of other processes about meetings that were being created here.
@@ -76,6 +80,8 @@ impl Placer {
             evictions: ArcSwap::default(),
             ended: Mutex::default(),
             cursor: Mutex::default(),
+            unseen: Mutex::default(),
+            store_trouble: Mutex::default(),
             unwritten: Mutex::default(),
             postponed: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
@@ -91,10 +97,15 @@ impl Placer {
         let started = Instant::now();
         let outcome = work.await;
         self.metrics.store_duration.with_label_values(&[operation]).observe(started.elapsed().as_secs_f64());
-        let works = !matches!(outcome, Err(StoreError::Failed(_) | StoreError::Busy));
+        let trouble = match &outcome {
+            Err(StoreError::Failed(reason)) => Some(reason.clone()),
+            Err(error @ StoreError::Busy) => Some(error.to_string()),
+            _ => None,
+        };
+        let works = trouble.is_none();
         let worked = self.metrics.store_up.get() == 1;
         if worked && !works {
-            error!(operation = operation; "the store fails");
+            error!(operation = operation, reason = trouble.as_deref().unwrap_or_default(); "the store fails");
         }
         // A store that can be read may still take no claim: only a write proves that it works again.
         let proves = !matches!(operation, "read" | "changes");
@@ -102,7 +113,32 @@ impl Placer {
             log::info!(operation = operation; "the store works");
         }
         if !works || proves {
+            *self.store_trouble.lock() = trouble;
             self.metrics.store_up.set(i64::from(works));
+        }
+        outcome
+    }
+
+    /// Why no claim would work now; `None` if one would.
+    pub fn store_trouble(&self) -> Option<String> {
+        let reason = self.store_trouble.lock().clone();
+        (self.metrics.store_up.get() == 0).then(|| reason.unwrap_or_else(|| "not read yet".to_owned()))
+    }
+
+    /// The same for a write that a caller waits for, which another process's lock or a slow disk must not hold up for
+    /// long. After a failure nobody knows for certain what the store has about `key`: it is read again when it works.
+    pub(super) async fn placed_in_store<T>(
+        &self,
+        operation: &'static str,
+        key: &MeetingKey,
+        limit: Duration,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let late = |_| Err(StoreError::Failed(format!("no answer within {} ms", limit.as_millis())));
+        let bounded = async { tokio::time::timeout(limit, work).await.unwrap_or_else(late) };
+        let outcome = self.timed_store(operation, bounded).await;
+        if matches!(outcome, Err(StoreError::Failed(_))) {
+            self.postponed.lock().insert(key.clone());
         }
         outcome
     }

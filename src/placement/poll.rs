@@ -200,7 +200,7 @@ impl State {
         gone.sort();
         for key in gone {
             let Some(entry) = self.remove(&key) else { continue };
-            outcome.ended.push(EndedMeeting { key, internal_id: entry.internal_id });
+            outcome.ended.push(EndedMeeting { key, internal_id: entry.internal_id, version: entry.version });
         }
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use log::warn;
 
-use super::unwritten::Unwritten;
+use super::unwritten::{Unwritten, Written};
 use super::{Confirmed, CreateOrder, Placer, Snapshot};
 use crate::bbb::{self, Created, Meeting, NewMeeting};
 use crate::ids::{MeetingKey, ServerId};
-use crate::store::{Confirmation, Eviction, ServerRecord};
+use crate::store::{Change, Confirmation, Eviction, Known, ServerRecord, Version};
 
-/// How long an answer waits for the store to take the confirmation.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
+/// How long an answer waits for the store to take a placement back.
+const GIVE_UP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Where a meeting was before it was moved because its server is lost.
 pub(super) struct Displaced {
@@ -31,6 +31,8 @@ pub(super) struct Reservation<'a> {
     pub placer: &'a Placer,
     pub key: &'a MeetingKey,
     pub server: ServerId,
+    /// Of the row as this create wrote it last.
+    pub version: Version,
     pub kept: bool,
 }
 
@@ -43,27 +45,34 @@ impl Drop for Reservation<'_> {
 }
 
 impl Placer {
-    /// `false` as `confirm_with` says it.
+    /// The server has said SUCCESS. `Elsewhere` if the meeting has been moved to another server meanwhile: then what this
+    /// server has will be ended, and nobody must be told of it.
     pub(super) async fn confirm(
         &self,
         key: &MeetingKey,
         server: &Arc<ServerRecord>,
         created: &Created,
         order: &CreateOrder,
-    ) -> bool {
+        version: Version,
+    ) -> Written {
         let fragment = Bytes::from(bbb::new_meeting_fragment(&NewMeeting::from_create(created, &order.params)));
         if created.meeting_id != order.wish.bbb_id
             && self.ledger.note_breakout(server.id, created, fragment.clone(), self.clock.now())
         {
             // Nobody will ever ask for the room by the id in the create.
-            self.give_up(key, server, None, None).await;
-            return true;
+            self.give_up(key, server, version, None, None).await;
+            return Written::Here;
         }
         self.confirm_with(key, server, created.into(), fragment).await
     }
 
-    pub(super) async fn confirm_meeting(&self, key: &MeetingKey, server: &Arc<ServerRecord>, meeting: &Meeting) {
-        self.confirm_with(key, server, meeting.into(), meeting.xml.clone()).await;
+    pub(super) async fn confirm_meeting(
+        &self,
+        key: &MeetingKey,
+        server: &Arc<ServerRecord>,
+        meeting: &Meeting,
+    ) -> Written {
+        self.confirm_with(key, server, meeting.into(), meeting.xml.clone()).await
     }
 
     /// Tells ledger and store what the server answered, before the caller hears of it: after a kill the meeting is
@@ -75,24 +84,22 @@ impl Placer {
         server: &Arc<ServerRecord>,
         confirmation: Confirmation,
         fragment: Bytes,
-    ) -> bool {
+    ) -> Written {
         let confirmed = Confirmed { confirmation: confirmation.clone(), fragment, created_at: self.clock.now() };
         let is_here = self.ledger.confirm(key, server.id, confirmed);
         let elsewhere = if is_here { None } else { self.ledger.find(key).filter(|view| view.server != server.id) };
-        let change = match &elsewhere {
-            None => Unwritten::Confirmed(key.clone(), server.id, confirmation),
-            Some(view) => Unwritten::Evicted(Eviction {
-                server: server.id,
-                bbb_id: view.bbb_id.clone(),
-                internal_id: Some(confirmation.internal_id),
-                moderator_pw: confirmation.moderator_pw,
-                since: self.clock.now(),
-            }),
+        let Some(view) = elsewhere else {
+            return self.write_or_keep(Unwritten::Confirmed(key.clone(), server.id, confirmation)).await;
         };
-        if tokio::time::timeout(CONFIRM_LIMIT, self.write_or_keep(change.clone())).await.is_err() {
-            self.keep(change);
-        }
-        elsewhere.is_none()
+        let twin = Eviction {
+            server: server.id,
+            bbb_id: view.bbb_id,
+            internal_id: Some(confirmation.internal_id),
+            moderator_pw: confirmation.moderator_pw,
+            since: self.clock.now(),
+        };
+        self.write_or_keep(Unwritten::Evicted(twin)).await;
+        Written::Elsewhere
     }
 
     /// Takes a placement back that came to nothing, leaving a note for what a server may still have done. A meeting
@@ -103,6 +110,7 @@ impl Placer {
         &self,
         key: &MeetingKey,
         server: &Arc<ServerRecord>,
+        version: Version,
         leftover: Option<Eviction>,
         displaced: Option<Displaced>,
     ) {
@@ -110,11 +118,17 @@ impl Placer {
             self.write_or_keep(Unwritten::Evicted(eviction)).await;
         }
         if let Some(displaced) = displaced {
-            return self.go_back(key, server, displaced).await;
+            return self.go_back(key, server, version, displaced).await;
         }
-        match self.timed_store("release", self.store.release(key, server.id, None)).await {
-            Ok(_) => {
+        let released = self.store.release(key, server.id, Known::Version(version));
+        match self.placed_in_store("release", key, GIVE_UP_LIMIT, released).await {
+            Ok(true) => {
                 self.ledger.cancel(key, server.id);
+            }
+            // Another process has made something of it.
+            Ok(false) => {
+                self.ledger.cancel(key, server.id);
+                self.reread(key).await;
             }
             Err(error) => {
                 warn!(server = server.name.as_str(), error:% = error; "placement not released, polls will do it");
@@ -123,13 +137,13 @@ impl Placer {
         }
     }
 
-    async fn go_back(&self, key: &MeetingKey, server: &Arc<ServerRecord>, displaced: Displaced) {
+    async fn go_back(&self, key: &MeetingKey, server: &Arc<ServerRecord>, version: Version, displaced: Displaced) {
         let Displaced { server: old, before, eviction } = displaced;
         let why = r#"{"reason":"kept","text":"No other server could take the meeting, so it stays where it was."}"#;
-        let moved = self.store.move_placement(key, server.id, old, why.to_owned(), None);
-        match self.timed_store("move", moved).await {
-            Ok(true) => {}
-            Ok(false) => {
+        let moved = self.store.move_placement(key, version, old, why.to_owned(), None);
+        let version = match self.placed_in_store("move", key, GIVE_UP_LIMIT, moved).await {
+            Ok(Change::Made(version)) => version,
+            Ok(Change::Lost(_)) => {
                 self.ledger.release(key, server.id);
                 return self.reread(key).await;
             }
@@ -137,9 +151,10 @@ impl Placer {
                 warn!(server = server.name.as_str(), error:% = error; "placement not moved back, polls will decide");
                 return self.ledger.release(key, server.id);
             }
-        }
+        };
         let confirmation = before.confirmation();
         self.ledger.put_back(key, before, self.clock.now());
+        self.ledger.note_version(key, old, version);
         if let Some(confirmation) = confirmation {
             self.write_or_keep(Unwritten::Confirmed(key.clone(), old, confirmation)).await;
         }

@@ -14,13 +14,15 @@ use super::unwritten::Unwritten;
 use crate::bbb::{Meeting, MeetingList};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId};
-use crate::store::{Claim, Eviction, Phase, Placement, ServerRecord, ServerState, StoreError};
+use crate::store::{Claim, Eviction, Known, Phase, Placement, ServerRecord, ServerState, StoreError, Version};
 
 /// An ended meeting may still be listed for some seconds, and a poll may be that late.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(120);
 /// Bound of the memory; with that many fresh ones no more are remembered.
 const TOMBSTONES: usize = 50_000;
 const END_LIMIT: Duration = Duration::from_secs(4);
+/// How long a poll waits for the store to take over a stranger; the next poll meets it again.
+const CLAIM_LIMIT: Duration = Duration::from_secs(1);
 
 /// Internal ids of meetings that ended a short while ago.
 #[derive(Default)]
@@ -71,7 +73,8 @@ impl Placer {
             if ended.internal_id.is_none() {
                 self.keep_original(&ended.key).await;
             }
-            self.write_or_keep(Unwritten::Released(ended.key, server.id, ended.internal_id)).await;
+            let known = ended.internal_id.map_or(Known::Version(ended.version), Known::Internal);
+            self.write_or_keep(Unwritten::Released(ended.key, server.id, known)).await;
         }
         self.settle_evictions(server, &outcome.unknown, is_complete, now).await;
         let evictions = self.evictions.load_full();
@@ -112,12 +115,13 @@ impl Placer {
             moderator_pw: meeting.moderator_pw.clone(),
             claimed_at: now,
             why: r#"{"reason":"adopted","text":"The meeting was found running on this server."}"#.to_owned(),
+            version: Version::default(),
         };
-        match self.timed_store("claim", self.store.claim(placement.clone())).await {
-            Ok(Claim::Won) => {
+        match self.placed_in_store("claim", &key, CLAIM_LIMIT, self.store.claim(placement.clone())).await {
+            Ok(Claim::Won(version)) => {
                 self.metrics.meetings_adopted.inc();
                 info!(server = server.name.as_str(), meeting = key.meeting.as_str(); "unknown meeting taken over");
-                self.ledger.adopt(placement, meeting, sent, now);
+                self.ledger.adopt(Placement { version, ..placement }, meeting, sent, now);
             }
             Ok(Claim::Taken(theirs)) => {
                 self.ledger.put(theirs, now);
@@ -172,6 +176,14 @@ impl Placer {
         let turn = key.as_ref().map(|key| self.gate.try_enter(key));
         let placed = self.ledger.find_by_bbb_id(&eviction.bbb_id);
         if matches!(turn, Some(None)) || placed.is_some_and(|view| view.server == server.id) {
+            return;
+        }
+        // Another process may have placed it here again just now; the store knows.
+        let row = match &key {
+            Some(key) => self.timed_store("read", self.store.placement(key)).await,
+            None => Ok(None),
+        };
+        if row.is_err() || row.is_ok_and(|row| row.is_some_and(|placement| placement.server == server.id)) {
             return;
         }
         let password = copy.moderator_pw.as_ref().or(eviction.moderator_pw.as_ref());

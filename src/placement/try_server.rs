@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use log::{info, warn};
 
-use super::create::{answered, store_failed, unavailable};
+use super::create::{Outcome, answered, store_failed, store_limit};
 use super::settle::{Displaced, Reservation};
-use super::unwritten::Unwritten;
+use super::unwritten::{Unwritten, Written};
 use super::{Choice, CreateAnswer, CreateOrder, Placer, Snapshot, Wish};
 use crate::bbb::{self, Created, Meeting, Params, Reply};
 use crate::client::{Body, CallError, ok};
 use crate::error::ApiError;
 use crate::ids::MeetingKey;
-use crate::store::{Eviction, ServerRecord};
+use crate::store::{Change, Eviction, ServerRecord};
 
 /// Asking a server whether it did the work after all.
 pub(super) const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ impl Placer {
         first: Arc<ServerRecord>,
         displaced: Option<Displaced>,
         reserved: &mut Reservation<'_>,
-    ) -> Result<CreateAnswer, ApiError> {
+    ) -> Result<Outcome, ApiError> {
         let key = &order.wish.key;
         let started = Instant::now();
         let mut server = first;
@@ -60,17 +60,15 @@ impl Placer {
             let limit = left.mul_f64(TRY_SHARE).max(LEAST_TRY.min(left));
             let (reason, leftover) = match self.send(&server, &order.params, order, limit).await {
                 Try::Done(created, body) => {
-                    if !self.confirm(key, &server, &created, order).await {
-                        return Err(unavailable("This meeting has just been moved. Try again in a moment."));
-                    }
-                    return Ok(answered(&server, body, started, None));
+                    let written = self.confirm(key, &server, &created, order, reserved.version).await;
+                    return Ok(told(written, || answered(&server, body, started, None)));
                 }
                 Try::Refused(reply, body) => {
-                    self.give_up(key, &server, None, displaced).await;
-                    return Ok(answered(&server, body, started, Some(reply)));
+                    self.give_up(key, &server, reserved.version, None, displaced).await;
+                    return Ok(Outcome::Answered(answered(&server, body, started, Some(reply))));
                 }
                 Try::TooMuch => {
-                    self.give_up(key, &server, None, displaced).await;
+                    self.give_up(key, &server, reserved.version, None, displaced).await;
                     return Err(ApiError::too_large("The BigBlueButton server does not take a request of this size."));
                 }
                 Try::Failed(reason) => (reason, None),
@@ -79,8 +77,8 @@ impl Placer {
                         info!(server = server.name.as_str(), meeting = key.meeting.as_str(), reason = reason.as_str();
                             "create was unclear but had happened, meeting kept");
                         let body = Bytes::from(bbb::created_from_meeting(&meeting));
-                        self.confirm_meeting(key, &server, &meeting).await;
-                        return Ok(answered(&server, body, started, None));
+                        let written = self.confirm_meeting(key, &server, &meeting).await;
+                        return Ok(told(written, || answered(&server, body, started, None)));
                     }
                     None => (reason, Some(self.eviction(&server, order))),
                 },
@@ -91,7 +89,7 @@ impl Placer {
             let out_of_time = order.deadline.saturating_duration_since(Instant::now()) < LEAST_TRY;
             let next = if out_of_time { None } else { self.next_server(key, &wish) };
             let Some((choice, next, before)) = next else {
-                self.give_up(key, &server, leftover, displaced).await;
+                self.give_up(key, &server, reserved.version, leftover, displaced).await;
                 return Err(ApiError::server(
                     "internalError",
                     "No server could create the meeting. Try again in a moment.",
@@ -100,17 +98,27 @@ impl Placer {
             let from = std::mem::replace(&mut server, next);
             reserved.server = choice.server;
             let has_leftover = leftover.is_some();
-            let moved = self.store.move_placement(key, from.id, choice.server, choice.why.to_json(), leftover.clone());
-            match self.timed_store("move", moved).await {
-                Ok(true) if has_leftover => self.reload_evictions().await,
-                Ok(true) => {}
-                Ok(false) => {
-                    self.ledger.release(key, choice.server);
-                    self.reread(key).await;
-                    if let Some(eviction) = leftover {
+            let why = choice.why.to_json();
+            let moved = self.store.move_placement(key, reserved.version, choice.server, why, leftover.clone());
+            match self.placed_in_store("move", key, store_limit(order), moved).await {
+                Ok(Change::Made(version)) => {
+                    reserved.version = version;
+                    self.ledger.note_version(key, choice.server, version);
+                    if has_leftover {
+                        self.reload_evictions().await;
+                    }
+                }
+                // Another process has moved it, or has had an answer from the server that failed us.
+                Ok(Change::Lost(theirs)) => {
+                    self.ledger.cancel(key, choice.server);
+                    let is_there = theirs.as_ref().is_some_and(|theirs| theirs.server == from.id);
+                    if let Some(eviction) = leftover.filter(|_| !is_there) {
                         self.write_or_keep(Unwritten::Evicted(eviction)).await;
                     }
-                    return Err(unavailable("This meeting is being moved. Try again in a moment."));
+                    if let Some(theirs) = theirs {
+                        self.ledger.put(theirs, self.clock.now());
+                    }
+                    return Ok(Outcome::Elsewhere);
                 }
                 Err(error) => {
                     // The claim on the failed server is still what the store says; polls of it decide.
@@ -191,6 +199,13 @@ impl Placer {
             moderator_pw: None,
             since: self.clock.now(),
         }
+    }
+}
+
+pub(super) fn told(written: Written, answer: impl FnOnce() -> CreateAnswer) -> Outcome {
+    match written {
+        Written::Here => Outcome::Answered(answer()),
+        Written::Elsewhere => Outcome::Elsewhere,
     }
 }
 

@@ -4,14 +4,19 @@
 //! and kept and tried again while the store fails, so that it needs no restart to know everything. None of these
 //! writes can lose anything by coming late: each names the server, and where it matters the meeting, that it is about.
 
+use std::time::Duration;
+
 use log::warn;
 
-use super::Placer;
-use crate::ids::{InternalId, MeetingKey, ServerId};
-use crate::store::{Claim, Confirmation, Eviction, Phase, Placement, StoreError};
+use super::{MeetingView, Placer};
+use crate::ids::{BbbMeetingId, MeetingKey, ServerId};
+use crate::store::{Change, Claim, Confirmation, Eviction, Known, Phase, Placement, StoreError, Version};
 
 /// Changes kept at most; beyond it polls and the next start find out by themselves.
 const MOST_KEPT: usize = 10_000;
+
+/// How long an answer or a poll waits for the store to take a change.
+const WRITE_LIMIT: Duration = Duration::from_secs(1);
 
 /// One such change.
 #[derive(Clone)]
@@ -19,25 +24,38 @@ pub(super) enum Unwritten {
     /// The server has the meeting.
     Confirmed(MeetingKey, ServerId, Confirmation),
     /// The server has the meeting no more, or never had it.
-    Released(MeetingKey, ServerId, Option<InternalId>),
+    Released(MeetingKey, ServerId, Known),
     /// A server may have a copy.
     Evicted(Eviction),
 }
 
+/// Where the meeting of a confirmation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Where the change says, or the store cannot be asked.
+    Here,
+    /// Another process has placed it on another server meanwhile.
+    Elsewhere,
+}
+
 impl Placer {
-    /// Writes it now, or keeps it; behind others that wait, so that the order stays and a poll does not wait for a
-    /// failing disk once per change.
-    pub(super) async fn write_or_keep(&self, change: Unwritten) {
+    /// Writes it now, or keeps it if that fails or takes too long; behind others that wait, so that the order stays and
+    /// a poll does not wait for a failing disk once per change.
+    pub(super) async fn write_or_keep(&self, change: Unwritten) -> Written {
         if !self.unwritten.lock().is_empty() {
-            return self.keep(change);
-        }
-        if let Err(error) = self.write(&change).await {
-            warn!(error:% = error; "a change is not stored yet");
             self.keep(change);
+            return Written::Here;
         }
+        match tokio::time::timeout(WRITE_LIMIT, self.write(&change)).await {
+            Ok(Ok(written)) => return written,
+            Ok(Err(error)) => warn!(error:% = error; "a change is not stored yet"),
+            Err(_) => warn!("a change is not stored yet, the store is slow"),
+        }
+        self.keep(change);
+        Written::Here
     }
 
-    pub(super) fn keep(&self, change: Unwritten) {
+    fn keep(&self, change: Unwritten) {
         let mut kept = self.unwritten.lock();
         if kept.len() < MOST_KEPT {
             kept.push_back(change);
@@ -56,51 +74,87 @@ impl Placer {
         }
     }
 
-    async fn write(&self, change: &Unwritten) -> Result<(), StoreError> {
+    async fn write(&self, change: &Unwritten) -> Result<Written, StoreError> {
         match change {
             Unwritten::Confirmed(key, server, confirmation) => {
                 let confirmed = self.store.confirm(key, *server, confirmation.clone());
-                if !self.timed_store("confirm", confirmed).await? {
-                    self.claim_again(key, *server, confirmation).await?;
+                match self.timed_store("confirm", confirmed).await? {
+                    Change::Made(version) => self.ledger.note_version(key, *server, version),
+                    Change::Lost(Some(theirs)) => return self.come_late(theirs, *server, confirmation).await,
+                    Change::Lost(None) => return self.claim_again(key, *server, confirmation).await,
                 }
             }
-            Unwritten::Released(key, server, internal_id) => {
-                // Without an internal id the row may be that of a new claim by now.
-                if internal_id.is_none() && self.ledger.find(key).is_some() {
-                    return Ok(());
-                }
-                self.timed_store("release", self.store.release(key, *server, internal_id.as_ref())).await?;
+            Unwritten::Released(key, server, known) => {
+                self.timed_store("release", self.store.release(key, *server, known.clone())).await?;
             }
             Unwritten::Evicted(eviction) => self.note_eviction(eviction.clone()).await?,
         }
-        Ok(())
+        Ok(Written::Here)
+    }
+
+    /// The row points elsewhere: what `server` has is a copy too many, and is to be ended there.
+    async fn come_late(
+        &self,
+        theirs: Placement,
+        server: ServerId,
+        confirmation: &Confirmation,
+    ) -> Result<Written, StoreError> {
+        self.evict_late(theirs.bbb_id.clone(), server, confirmation).await?;
+        let key = theirs.key();
+        if self.ledger.find(&key).is_none_or(|view| view.server == server) {
+            self.ledger.put(theirs, self.clock.now());
+        } else {
+            self.postponed.lock().insert(key); // a create may be deciding about it here
+        }
+        Ok(Written::Elsewhere)
+    }
+
+    async fn evict_late(
+        &self,
+        bbb_id: BbbMeetingId,
+        server: ServerId,
+        confirmation: &Confirmation,
+    ) -> Result<(), StoreError> {
+        let eviction = Eviction {
+            server,
+            bbb_id,
+            internal_id: Some(confirmation.internal_id.clone()),
+            moderator_pw: confirmation.moderator_pw.clone(),
+            since: self.clock.now(),
+        };
+        self.note_eviction(eviction).await
     }
 
     async fn note_eviction(&self, eviction: Eviction) -> Result<(), StoreError> {
         match self.timed_store("evict", self.store.add_eviction(eviction)).await {
-            // Its server has been removed, and what runs there is no longer ours to end.
-            Err(StoreError::Refused(_)) => {}
-            outcome => outcome?,
+            // The server has been removed, and is called no more.
+            Ok(()) | Err(StoreError::Refused(_)) => {}
+            Err(error) => return Err(error),
         }
         self.reload_evictions().await;
         Ok(())
     }
 
-    /// The row is gone or points elsewhere: somebody believed the meeting over while it was created anew.
+    /// The row is gone: somebody believed the meeting over while it was created anew.
     async fn claim_again(
         &self,
         key: &MeetingKey,
         server: ServerId,
         confirmation: &Confirmation,
-    ) -> Result<(), StoreError> {
-        let is_current = |view: &super::MeetingView| {
-            view.server == server && view.internal_id.as_ref() == Some(&confirmation.internal_id)
-        };
-        let Some(view) = self.ledger.find(key).filter(is_current) else { return Ok(()) };
+    ) -> Result<Written, StoreError> {
+        let Some(view) = self.ledger.find(key) else { return Ok(Written::Here) };
+        if view.server != server {
+            self.evict_late(view.bbb_id, server, confirmation).await?;
+            return Ok(Written::Elsewhere);
+        }
+        let is_current = |view: &MeetingView| view.internal_id.as_ref() == Some(&confirmation.internal_id);
+        if !is_current(&view) {
+            return Ok(Written::Here); // the next poll tells which of the two it is
+        }
         let placement = Placement {
             tenant: key.tenant,
             meeting: key.meeting.clone(),
-            bbb_id: view.bbb_id.clone(),
+            bbb_id: view.bbb_id,
             server,
             phase: Phase::Confirmed,
             internal_id: Some(confirmation.internal_id.clone()),
@@ -109,24 +163,20 @@ impl Placer {
             moderator_pw: confirmation.moderator_pw.clone(),
             claimed_at: view.claimed_at,
             why: r#"{"reason":"repeated","text":"Created again on the server that had it before."}"#.to_owned(),
+            version: Version::default(),
         };
         match self.timed_store("claim", self.store.claim(placement)).await {
+            Ok(Claim::Won(version)) => self.ledger.note_version(key, server, version),
             Ok(Claim::Taken(theirs)) if theirs.server != server => {
-                let eviction = Eviction {
-                    server,
-                    bbb_id: view.bbb_id,
-                    internal_id: Some(confirmation.internal_id.clone()),
-                    moderator_pw: confirmation.moderator_pw.clone(),
-                    since: self.clock.now(),
-                };
-                self.note_eviction(eviction).await?;
-                self.ledger.put(theirs, self.clock.now());
-                Ok(())
+                return self.come_late(theirs, server, confirmation).await;
             }
-            Ok(_) => Ok(()),
+            Ok(Claim::Taken(theirs)) => {
+                self.ledger.put(theirs, self.clock.now());
+            }
             // Its server or tenant has been removed, and the meeting with it.
-            Err(StoreError::Conflict(_) | StoreError::Refused(_) | StoreError::NotFound(_)) => Ok(()),
-            Err(error) => Err(error),
+            Err(StoreError::Conflict(_) | StoreError::Refused(_) | StoreError::NotFound(_)) => {}
+            Err(error) => return Err(error),
         }
+        Ok(Written::Here)
     }
 }

@@ -10,7 +10,7 @@ use crate::bbb;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId};
 use crate::pool::Health;
-use crate::store::{Confirmation, Phase, ServerRecord};
+use crate::store::{Confirmation, Phase, ServerRecord, Version};
 
 /// One server of the table.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct MeetingView {
     /// beginning of another meeting's internal id (bbb-api.md section 3.5).
     pub called: BbbMeetingId,
     pub server: ServerId,
+    /// Of the store's row as this process knows it.
+    pub version: Version,
     pub record: Arc<ServerRecord>,
     pub health: Health,
     /// Since when its server is down; `None` if it is not.
@@ -124,6 +126,8 @@ pub struct PollOutcome {
 pub struct EndedMeeting {
     pub key: MeetingKey,
     pub internal_id: Option<InternalId>,
+    /// Of the store's row, as this process knew it.
+    pub version: Version,
 }
 
 /// A meeting whose internal id is a new one.

@@ -114,9 +114,11 @@ async fn poll(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings)
             }
             report(placer, server, Source::Poll, Ok(()));
             placer.sweep(server, sent, list).await;
+            placer.note_seen(server.id);
             true
         }
         Err(error) => {
+            placer.note_seen(server.id);
             report(placer, server, Source::Poll, Err(error));
             false
         }

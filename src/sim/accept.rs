@@ -121,6 +121,7 @@ async fn respond(
         at: SystemClock.now(),
     });
     let fault = shared.faults.take(&name);
+    dawdle(shared.options.jitter).await;
     let worked = match &fault {
         Some(fault) if !fault.works() => None,
         _ if too_large => Some(Answer::status_page(StatusCode::PAYLOAD_TOO_LARGE)),
@@ -129,6 +130,7 @@ async fn respond(
     if !shared.options.latency.is_zero() {
         tokio::time::sleep(shared.options.latency).await;
     }
+    dawdle(shared.options.jitter).await;
     match (fault, worked) {
         (None, Some(answer)) => spoil::untouched(answer),
         (Some(Fault::Slow(time)), Some(answer)) => {
@@ -144,6 +146,13 @@ async fn respond(
         (Some(fault), Some(answer)) => spoil::cut(answer, &fault, reset),
         (Some(fault), None) => spoil::replaced(&fault),
         (None, None) => spoil::untouched(Answer::status_page(StatusCode::INTERNAL_SERVER_ERROR)),
+    }
+}
+
+/// Waits a random time up to `longest`.
+async fn dawdle(longest: Duration) {
+    if !longest.is_zero() {
+        tokio::time::sleep(longest.mul_f64(rand::random_range(0.0..1.0))).await;
     }
 }
 

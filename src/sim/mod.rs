@@ -62,6 +62,8 @@ pub struct SimOptions {
     pub algorithms: Vec<HashName>,
     /// Between doing the work and answering, for every call.
     pub latency: Duration,
+    /// A random time up to this one before doing the work, and another before answering, for every call.
+    pub jitter: Duration,
     /// What the client page calls this server.
     pub name: String,
     /// Origin (`https://bbb1.example.org`) of the client, logout and playback URLs; the listening address if absent.
@@ -86,6 +88,7 @@ impl SimOptions {
             generation: SimVersion::V3_0,
             algorithms: HashName::ALL.to_vec(),
             latency: Duration::ZERO,
+            jitter: Duration::ZERO,
             name: "simulated BigBlueButton".to_owned(),
             public_host: None,
             end_lingers: Duration::ZERO,

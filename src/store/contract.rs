@@ -103,6 +103,7 @@ pub fn placement(tenant: TenantId, meeting: &str, server: ServerId) -> Placement
         moderator_pw: None,
         claimed_at: Millis(1_700_000_000_000),
         why: "{\"reason\":\"test\"}".to_owned(),
+        version: Version::default(),
     }
 }
 
@@ -169,7 +170,7 @@ async fn server_ids_are_never_used_again(place: &impl Place) {
 async fn servers_with_meetings_are_removed_by_force_only(place: &impl Place) {
     let (store, first, second, tenant) = furnished(place).await;
     for meeting in ["a", "b", "c"] {
-        assert_eq!(store.claim(placement(tenant, meeting, first)).await.unwrap(), Claim::Won);
+        won(&store, placement(tenant, meeting, first)).await;
     }
     store.claim(placement(tenant, "d", second)).await.unwrap();
     store.add_eviction(eviction(first, None)).await.unwrap();
@@ -257,16 +258,30 @@ async fn tenants_with_meetings_are_removed_by_force_only(place: &impl Place) {
     assert_eq!(store.tenants().await.unwrap(), []);
 }
 
+/// Claims and returns the placement as the store has it.
+async fn won(store: &Arc<dyn Store>, placement: Placement) -> Placement {
+    match store.claim(placement.clone()).await.unwrap() {
+        Claim::Won(version) => Placement { version, ..placement },
+        taken => panic!("{taken:?}"),
+    }
+}
+
+fn made(change: Change) -> Version {
+    match change {
+        Change::Made(version) => version,
+        lost => panic!("{lost:?}"),
+    }
+}
+
 async fn a_claim_is_won_once(place: &impl Place) {
     let (store, first, second, tenant) = furnished(place).await;
-    let won = placement(tenant, "Kurs 1", first);
-    assert_eq!(store.claim(won.clone()).await.unwrap(), Claim::Won);
+    let won = won(&store, placement(tenant, "Kurs 1", first)).await;
     assert_eq!(store.claim(placement(tenant, "Kurs 1", second)).await.unwrap(), Claim::Taken(won.clone()));
     assert_eq!(store.claim(won.clone()).await.unwrap(), Claim::Taken(won.clone()));
     assert_eq!(store.placement(&won.key()).await.unwrap(), Some(won.clone()));
     assert_eq!(store.placements().await.unwrap(), [won]);
     // Meeting ids are compared byte by byte.
-    assert_eq!(store.claim(placement(tenant, "kurs 1", second)).await.unwrap(), Claim::Won);
+    assert!(matches!(store.claim(placement(tenant, "kurs 1", second)).await.unwrap(), Claim::Won(_)));
 }
 
 async fn claims_need_server_tenant_and_a_free_bbb_id(place: &impl Place) {
@@ -295,8 +310,13 @@ async fn one_of_fifty_claims_wins(place: &impl Place) {
             claims.spawn(async move { (wanted.clone(), store.claim(wanted).await.unwrap()) });
         }
         let outcomes = claims.join_all().await;
-        let winners: Vec<&Placement> =
-            outcomes.iter().filter(|(_, claim)| *claim == Claim::Won).map(|(wanted, _)| wanted).collect();
+        let winners: Vec<Placement> = outcomes
+            .iter()
+            .filter_map(|(wanted, claim)| match claim {
+                Claim::Won(version) => Some(Placement { version: *version, ..wanted.clone() }),
+                Claim::Taken(_) => None,
+            })
+            .collect();
         assert_eq!(winners.len(), 1);
         let in_force = Claim::Taken(winners[0].clone());
         assert_eq!(outcomes.iter().filter(|(_, claim)| *claim == in_force).count(), 49);
@@ -306,13 +326,14 @@ async fn one_of_fifty_claims_wins(place: &impl Place) {
 
 async fn confirm_needs_the_server_in_force(place: &impl Place) {
     let (store, first, second, tenant) = furnished(place).await;
-    let claimed = placement(tenant, "m", first);
-    let key = claimed.key();
-    assert!(!store.confirm(&key, first, confirmation()).await.unwrap());
-    store.claim(claimed.clone()).await.unwrap();
-    assert!(!store.confirm(&key, second, confirmation()).await.unwrap());
+    let key = placement(tenant, "m", first).key();
+    assert_eq!(store.confirm(&key, first, confirmation()).await.unwrap(), Change::Lost(None));
+    let claimed = won(&store, placement(tenant, "m", first)).await;
+    let lost = Change::Lost(Some(claimed.clone()));
+    assert_eq!(store.confirm(&key, second, confirmation()).await.unwrap(), lost);
     assert_eq!(store.placement(&key).await.unwrap(), Some(claimed.clone()));
-    assert!(store.confirm(&key, first, confirmation()).await.unwrap());
+    let version = made(store.confirm(&key, first, confirmation()).await.unwrap());
+    assert!(version > claimed.version);
     let answered = confirmation();
     let expected = Placement {
         phase: Phase::Confirmed,
@@ -320,65 +341,78 @@ async fn confirm_needs_the_server_in_force(place: &impl Place) {
         create_time: answered.create_time,
         attendee_pw: answered.attendee_pw,
         moderator_pw: answered.moderator_pw,
+        version,
         ..claimed
     };
     assert_eq!(store.placement(&key).await.unwrap(), Some(expected));
+    // Once more, as another process may do for the same meeting.
+    assert!(made(store.confirm(&key, first, confirmation()).await.unwrap()) > version);
 }
 
 async fn move_compares_and_sets(place: &impl Place) {
     let (store, first, second, tenant) = furnished(place).await;
-    let claimed = placement(tenant, "m", first);
+    let claimed = won(&store, placement(tenant, "m", first)).await;
     let key = claimed.key();
-    store.claim(claimed.clone()).await.unwrap();
-    store.confirm(&key, first, confirmation()).await.unwrap();
+    let confirmed = made(store.confirm(&key, first, confirmation()).await.unwrap());
 
+    // The server has answered somebody since: whoever believes it lost does not know.
     let left = eviction(first, Some("abc-1700000000001"));
-    let moved = store.move_placement(&key, second, first, "no".to_owned(), Some(left.clone())).await.unwrap();
-    assert!(!moved);
+    let late = store.move_placement(&key, claimed.version, second, "no".to_owned(), Some(left.clone())).await.unwrap();
+    let Change::Lost(Some(in_force)) = late else { panic!("{late:?}") };
+    assert_eq!((in_force.server, in_force.version), (first, confirmed));
     assert_eq!(store.evictions().await.unwrap(), []);
 
-    assert!(store.move_placement(&key, first, second, "failover".to_owned(), Some(left.clone())).await.unwrap());
+    let why = || "failover".to_owned();
+    let moved = made(store.move_placement(&key, confirmed, second, why(), Some(left.clone())).await.unwrap());
     let found = store.placement(&key).await.unwrap().unwrap();
-    assert!(found.claimed_at > claimed.claimed_at);
-    let expected = Placement { server: second, why: "failover".to_owned(), claimed_at: found.claimed_at, ..claimed };
+    assert!(found.claimed_at > claimed.claimed_at && moved > confirmed);
+    let expected =
+        Placement { server: second, why: why(), claimed_at: found.claimed_at, version: moved, ..claimed.clone() };
     assert_eq!(found, expected);
     assert_eq!(store.evictions().await.unwrap(), [left]);
 
     // The late answer of the first server no longer counts.
-    assert!(!store.confirm(&key, first, confirmation()).await.unwrap());
-    assert!(!store.release(&key, first, None).await.unwrap());
+    let lost = Change::Lost(Some(found));
+    assert_eq!(store.confirm(&key, first, confirmation()).await.unwrap(), lost);
+    assert!(!store.release(&key, first, Known::Version(claimed.version)).await.unwrap());
+    // There and back again is not where it was.
+    let back = made(store.move_placement(&key, moved, first, why(), None).await.unwrap());
+    let stale = store.move_placement(&key, confirmed, second, why(), None).await.unwrap();
+    assert!(matches!(stale, Change::Lost(Some(in_force)) if in_force.version == back));
 }
 
 async fn a_refused_move_changes_nothing(place: &impl Place) {
     let (store, first, _, tenant) = furnished(place).await;
-    let claimed = placement(tenant, "m", first);
-    store.claim(claimed.clone()).await.unwrap();
+    let claimed = won(&store, placement(tenant, "m", first)).await;
+    let (key, known) = (claimed.key(), claimed.version);
     let to_nowhere =
-        store.move_placement(&claimed.key(), first, ServerId(4711), String::new(), Some(eviction(first, None))).await;
+        store.move_placement(&key, known, ServerId(4711), String::new(), Some(eviction(first, None))).await;
     assert!(matches!(to_nowhere, Err(StoreError::Refused(_))));
     let evict_nowhere = Some(eviction(ServerId(4711), None));
-    let refused = store.move_placement(&claimed.key(), first, first, String::new(), evict_nowhere).await;
+    let refused = store.move_placement(&key, known, first, String::new(), evict_nowhere).await;
     assert!(matches!(refused, Err(StoreError::Refused(_))));
-    assert_eq!(store.placement(&claimed.key()).await.unwrap(), Some(claimed));
+    assert_eq!(store.placement(&key).await.unwrap(), Some(claimed));
     assert_eq!(store.evictions().await.unwrap(), []);
 }
 
 async fn release_compares(place: &impl Place) {
     let (store, first, second, tenant) = furnished(place).await;
-    let claimed = placement(tenant, "m", first);
+    let claimed = won(&store, placement(tenant, "m", first)).await;
     let key = claimed.key();
-    store.claim(claimed.clone()).await.unwrap();
-    let internal = confirmation().internal_id;
-    assert!(!store.release(&key, first, Some(&internal)).await.unwrap());
-    store.confirm(&key, first, confirmation()).await.unwrap();
-    assert!(!store.release(&key, second, None).await.unwrap());
-    assert!(!store.release(&key, first, Some(&InternalId::new("abc-1"))).await.unwrap());
-    assert!(store.release(&key, first, Some(&internal)).await.unwrap());
-    assert!(!store.release(&key, first, None).await.unwrap());
+    let internal = Known::Internal(confirmation().internal_id);
+    assert!(!store.release(&key, first, internal.clone()).await.unwrap());
+    let confirmed = made(store.confirm(&key, first, confirmation()).await.unwrap());
+    assert!(!store.release(&key, first, Known::Version(claimed.version)).await.unwrap(), "confirmed since");
+    assert!(!store.release(&key, second, Known::Version(confirmed)).await.unwrap());
+    assert!(!store.release(&key, first, Known::Internal(InternalId::new("abc-1"))).await.unwrap());
+    assert!(store.release(&key, first, internal.clone()).await.unwrap());
+    assert!(!store.release(&key, first, internal).await.unwrap());
     assert_eq!(store.placement(&key).await.unwrap(), None);
 
-    store.claim(claimed).await.unwrap();
-    assert!(store.release(&key, first, None).await.unwrap());
+    let again = won(&store, placement(tenant, "m", first)).await;
+    assert!(again.version > confirmed, "never used again");
+    assert!(!store.release(&key, first, Known::Version(claimed.version)).await.unwrap());
+    assert!(store.release(&key, first, Known::Version(again.version)).await.unwrap());
 }
 
 async fn evictions_are_kept_once(place: &impl Place) {
@@ -410,9 +444,8 @@ async fn changes_of_others_are_told(place: &impl Place) {
     let mut cursor = other.cursor().await.unwrap();
     assert_eq!(other.changes(cursor).await.unwrap(), Changes { cursor, ..Changes::default() });
 
-    let key = placement(tenant, "m", first).key();
-    store.claim(placement(tenant, "m", first)).await.unwrap();
-    store.confirm(&key, first, confirmation()).await.unwrap();
+    let key = won(&store, placement(tenant, "m", first)).await.key();
+    let known = made(store.confirm(&key, first, confirmation()).await.unwrap());
     let told = other.changes(cursor).await.unwrap();
     assert_eq!(told, Changes { cursor: told.cursor, placements: vec![key.clone()], ..Changes::default() });
     assert!(told.cursor.0 > cursor.0);
@@ -424,7 +457,7 @@ async fn changes_of_others_are_told(place: &impl Place) {
     assert_eq!(told, Changes { cursor: told.cursor, configuration: true, ..Changes::default() });
     cursor = told.cursor;
 
-    store.move_placement(&key, first, second, String::new(), Some(eviction(first, None))).await.unwrap();
+    store.move_placement(&key, known, second, String::new(), Some(eviction(first, None))).await.unwrap();
     let told = other.changes(cursor).await.unwrap();
     assert!(told.configuration && told.placements == [key.clone()], "{told:?}");
     cursor = told.cursor;
@@ -435,7 +468,7 @@ async fn changes_of_others_are_told(place: &impl Place) {
     cursor = told.cursor;
 
     // What changes nothing, and what one does oneself, is not told.
-    assert!(!store.release(&key, first, None).await.unwrap());
+    assert!(!store.release(&key, first, Known::Version(known)).await.unwrap());
     other.add_server(server("four")).await.unwrap();
     let told = other.changes(cursor).await.unwrap();
     assert_eq!(told, Changes { cursor: told.cursor, ..Changes::default() });

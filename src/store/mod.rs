@@ -43,9 +43,27 @@ pub enum StoreError {
 /// Result of a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Claim {
-    Won,
+    Won(Version),
     /// Somebody was first; this is the placement in force.
     Taken(Placement),
+}
+
+/// Result of a change to a placement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Written, under this version.
+    Made(Version),
+    /// Nothing was changed, because somebody else was there before; this is the placement in force, if there is one.
+    Lost(Option<Placement>),
+}
+
+/// By what a placement to be removed is recognised, so that never a newer one is hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Unchanged since it was written or read.
+    Version(Version),
+    /// It is about this very meeting, whoever wrote it since.
+    Internal(InternalId),
 }
 
 /// Where a reader of the change feed stands.
@@ -64,7 +82,8 @@ pub struct Changes {
     pub everything: bool,
 }
 
-/// Durable state. All methods are atomic; a returned `Ok` is on disk.
+/// Durable state. All methods are atomic; a returned `Ok` is on disk. A call that is dropped before it returns may or may
+/// not be carried out, at once but no later.
 #[async_trait]
 pub trait Store: Send + Sync {
     async fn servers(&self) -> Result<Vec<ServerRecord>, StoreError>;
@@ -88,26 +107,27 @@ pub trait Store: Send + Sync {
     async fn placement(&self, key: &MeetingKey) -> Result<Option<Placement>, StoreError>;
     /// Binds a meeting id, if nobody did: the one place where two processes meet. Refused if the server is gone.
     async fn claim(&self, placement: Placement) -> Result<Claim, StoreError>;
-    /// Fills in what the server answered; `false` if the placement no longer points to `server`.
-    async fn confirm(&self, key: &MeetingKey, server: ServerId, confirmation: Confirmation)
-    -> Result<bool, StoreError>;
-    /// Points a placement from `from` to `to` (phase `Claimed` again) and notes what may be left on `from`, in one
-    /// transaction; `false` if it no longer points to `from`. The claim's age starts anew. Refused if `to` is gone.
-    async fn move_placement(
-        &self,
-        key: &MeetingKey,
-        from: ServerId,
-        to: ServerId,
-        why: String,
-        evict: Option<Eviction>,
-    ) -> Result<bool, StoreError>;
-    /// Removes a placement if it still points to `server` and, where given, still has that internal id.
-    async fn release(
+    /// Fills in what the server answered. Lost if the placement no longer points to `server`. No version is asked for:
+    /// several processes may confirm what one server has.
+    async fn confirm(
         &self,
         key: &MeetingKey,
         server: ServerId,
-        internal_id: Option<&InternalId>,
-    ) -> Result<bool, StoreError>;
+        confirmation: Confirmation,
+    ) -> Result<Change, StoreError>;
+    /// Points a placement to `to` (phase `Claimed` again) and notes what may be left where it was, in one transaction.
+    /// Lost if it no longer has the version `known`: it was moved, or its server has answered somebody. The claim's age
+    /// starts anew. Refused if `to` is gone.
+    async fn move_placement(
+        &self,
+        key: &MeetingKey,
+        known: Version,
+        to: ServerId,
+        why: String,
+        evict: Option<Eviction>,
+    ) -> Result<Change, StoreError>;
+    /// Removes a placement if it still points to `server` and is the one that is known.
+    async fn release(&self, key: &MeetingKey, server: ServerId, known: Known) -> Result<bool, StoreError>;
 
     async fn evictions(&self) -> Result<Vec<Eviction>, StoreError>;
     async fn add_eviction(&self, eviction: Eviction) -> Result<(), StoreError>;

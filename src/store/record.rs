@@ -162,6 +162,11 @@ impl Phase {
     }
 }
 
+/// Tells one writing of a placement from every other. Grows with each write and is never used again, not even for a
+/// placement that was removed and made anew; 0 before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub i64);
+
 /// The binding of a meeting to a server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
@@ -179,6 +184,8 @@ pub struct Placement {
     pub claimed_at: Millis,
     /// JSON text written by `placement`: candidates, predicted load, reason (for `usher meeting why`).
     pub why: String,
+    /// As the store gave it; what a caller puts here is ignored.
+    pub version: Version,
 }
 
 impl Placement {

@@ -6,6 +6,7 @@
 mod admission;
 mod choosing;
 mod interleavings;
+mod late;
 mod polling;
 mod reserving;
 mod servers;
@@ -20,7 +21,7 @@ use crate::bbb::Algorithm;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use crate::pool::Health;
-use crate::store::{Confirmation, Phase, Placement, ServerRecord, ServerState};
+use crate::store::{Confirmation, Phase, Placement, ServerRecord, ServerState, Version};
 use crate::tenant::TenantLimits;
 
 /// A full quarter of an hour, so that a meeting made at second 0 has its bell at second 900.
@@ -124,6 +125,7 @@ pub fn placement(name: &str, server: i64, phase: Phase) -> Placement {
         moderator_pw: None,
         claimed_at: second(0),
         why: String::new(),
+        version: Version::default(),
     }
 }
 

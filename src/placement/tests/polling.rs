@@ -20,7 +20,7 @@ fn a_meeting_the_server_no_longer_lists_has_ended() {
     stage.create("a", 0);
     stage.poll(ServerId(1), 5, vec![listed("a", 3)]);
     let outcome = stage.poll(ServerId(1), 20, vec![]);
-    let ended = EndedMeeting { key: key("a"), internal_id: Some(internal("a")) };
+    let ended = EndedMeeting { key: key("a"), internal_id: Some(internal("a")), version: Version::default() };
     assert_eq!(outcome.ended, [ended]);
     assert!(stage.ledger.find(&key("a")).is_none());
     let server = stage.server(ServerId(1));
@@ -66,7 +66,7 @@ fn a_claim_nobody_works_on_is_given_up_after_its_time() {
     stage.ledger.release(&key("a"), ServerId(1));
     assert!(stage.poll(ServerId(1), 50, vec![]).ended.is_empty());
     let outcome = stage.poll(ServerId(1), 51, vec![]);
-    assert_eq!(outcome.ended, [EndedMeeting { key: key("a"), internal_id: None }]);
+    assert_eq!(outcome.ended, [EndedMeeting { key: key("a"), internal_id: None, version: Version::default() }]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::NamedTempFile;
 
-use super::file::{connect_read_only, directory_of, give_to_owner_of, named, schema};
+use super::file::{connect_read_only, directory_of, give_to_owner_of, lock, named, schema};
 use crate::store::StoreError;
 
 /// How long a restore waits for a short command to leave the target.
@@ -74,6 +74,8 @@ pub fn restore(from: &Path, to: &Path) -> Result<(), StoreError> {
     let copy = copy_beside(from, to)?;
     verify_backup(copy.path())?;
     give_to_owner_of(if to.exists() { to } else { &directory }, copy.path());
+    // A process that starts now would open the old file, and go on with it after it has lost its name.
+    let _only_one = lock(&directory)?;
     let held = hold(to)?;
     remove_logs(to)?;
     copy.persist(to).map_err(|error| cannot("replace", to, &error.error))?;

@@ -27,23 +27,27 @@ const LOG_SIZE: i64 = 16 << 20;
 /// How often a locked directory is looked at again.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// Makes the file and its directory if missing, and brings it to the current schema.
-pub fn prepare(path: &Path) -> Result<(), StoreError> {
+/// Holds a directory for one process; see [`lock`].
+pub type Hold = Option<File>;
+
+/// Makes the file and its directory if missing, and brings it to the current schema. The directory stays locked until
+/// the answer is dropped: only with a connection of its own is the caller safe from a restore.
+pub fn prepare(path: &Path) -> Result<Hold, StoreError> {
     let directory = directory_of(path);
     create_directory(&directory)
         .map_err(|error| StoreError::Failed(format!("cannot create {}: {error}", directory.display())))?;
     // SQLite itself waits for nobody while a file becomes a database in WAL mode.
-    let _only_one = lock(&directory)?;
+    let only_one = lock(&directory)?;
     create(&directory, path)
         .map_err(|error| StoreError::Failed(format!("cannot create {}: {error}", path.display())))?;
     // Looked at before it is opened for writing: that alone would change a file that is not ours.
     if schema(&connect_read_only(path)?).map_err(|error| named(path, error))? == Some(known_schema()) {
-        return Ok(());
+        return Ok(only_one);
     }
     let mut connection = connect(path)?;
     connection.set_transaction_behavior(TransactionBehavior::Immediate);
     match migrations::migrations::runner().run(&mut connection) {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(only_one),
         Err(error) => {
             // The error's own text holds the whole migration; its first line says what went wrong.
             let error = error.kind().to_string();
@@ -53,11 +57,12 @@ pub fn prepare(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Keeps other processes out of [`prepare`] in this directory until dropped; ends with the process, however that ends.
+/// Keeps other processes from preparing or restoring a database in this directory until dropped; ends with the process,
+/// however that ends.
 ///
 /// The directory is locked and not the file: closing a second descriptor of the file would drop SQLite's own locks.
 #[allow(clippy::disallowed_methods)] // opening a store is blocking work on a thread for that
-fn lock(directory: &Path) -> Result<Option<File>, StoreError> {
+pub fn lock(directory: &Path) -> Result<Hold, StoreError> {
     let locked = |error: io::Error| StoreError::Failed(format!("cannot lock {}: {error}", directory.display()));
     let file = File::open(directory).map_err(locked)?;
     let deadline = Instant::now() + BUSY;
@@ -66,7 +71,10 @@ fn lock(directory: &Path) -> Result<Option<File>, StoreError> {
             Ok(()) => return Ok(Some(file)),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
             Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::Failed(format!("another process is preparing {}", directory.display())));
+                return Err(StoreError::Failed(format!(
+                    "another process is preparing or restoring the database in {}",
+                    directory.display()
+                )));
             }
             // Some network file systems know no locks; there one process at a time has to start.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => return Ok(None),

@@ -30,8 +30,11 @@ pub use backup::{BackupSummary, restore, verify_backup};
 
 use self::reader::Reading;
 use self::writer::{Task, Writing};
-use super::{Changes, Claim, Confirmation, Cursor, Eviction, Placement, ServerRecord, Store, StoreError, TenantRecord};
-use crate::ids::{InternalId, MeetingKey, ServerId, TenantId};
+use super::{
+    Change, Changes, Claim, Confirmation, Cursor, Eviction, Known, Placement, ServerRecord, Store, StoreError,
+    TenantRecord, Version,
+};
+use crate::ids::{MeetingKey, ServerId, TenantId};
 
 /// A store in one SQLite file. Dropping it finishes what is queued and closes the file.
 pub struct SqliteStore {
@@ -58,8 +61,9 @@ impl SqliteStore {
     }
 
     fn open_blocking(path: PathBuf) -> Result<Self, StoreError> {
-        file::prepare(&path)?;
+        let only_one = file::prepare(&path)?;
         let (writing, reading) = (file::connect(&path)?, file::connect(&path)?);
+        drop(only_one);
         let origin = random_origin()?;
         let (writes, write_queue) = mpsc::channel(writer::QUEUE);
         let (reads, read_queue) = mpsc::channel(reader::QUEUE);
@@ -169,7 +173,7 @@ impl Store for SqliteStore {
         key: &MeetingKey,
         server: ServerId,
         confirmation: Confirmation,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Change, StoreError> {
         let key = key.clone();
         self.write(move |writing| placements::confirm(writing, &key, server, &confirmation)).await
     }
@@ -177,23 +181,18 @@ impl Store for SqliteStore {
     async fn move_placement(
         &self,
         key: &MeetingKey,
-        from: ServerId,
+        known: Version,
         to: ServerId,
         why: String,
         evict: Option<Eviction>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Change, StoreError> {
         let key = key.clone();
-        self.write(move |writing| placements::move_to(writing, &key, from, to, &why, evict.as_ref())).await
+        self.write(move |writing| placements::move_to(writing, &key, known, to, &why, evict.as_ref())).await
     }
 
-    async fn release(
-        &self,
-        key: &MeetingKey,
-        server: ServerId,
-        internal_id: Option<&InternalId>,
-    ) -> Result<bool, StoreError> {
-        let (key, internal_id) = (key.clone(), internal_id.cloned());
-        self.write(move |writing| placements::release(writing, &key, server, internal_id.as_ref())).await
+    async fn release(&self, key: &MeetingKey, server: ServerId, known: Known) -> Result<bool, StoreError> {
+        let key = key.clone();
+        self.write(move |writing| placements::release(writing, &key, server, &known)).await
     }
 
     async fn evictions(&self) -> Result<Vec<Eviction>, StoreError> {

@@ -1,16 +1,17 @@
-//! Rows of `placements`: claim, confirm, move, release, each a compare-and-set on the server they belong to.
+//! Rows of `placements`: claim, confirm, move, release, each a compare-and-set on the server or version they know.
 //!
 //! The claim is one INSERT on two unique keys: whoever's transaction comes first has the meeting, in whatever process.
+//! A row's version is the number of the journal entry that tells of its last change.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::evictions;
 use super::failure::is_dangling;
 use super::journal::note_placement;
 use super::rows::{millis, reveal, secret, signed, time, to_phase, unsigned, word};
 use super::writer::Writing;
+use super::{evictions, journal};
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, ServerId, TenantId};
-use crate::store::{Claim, Confirmation, Eviction, Phase, Placement, StoreError};
+use crate::store::{Change, Claim, Confirmation, Eviction, Known, Phase, Placement, StoreError, Version};
 
 pub fn all(connection: &Connection) -> Result<Vec<Placement>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT * FROM placements ORDER BY tenant_id, meeting_id")?;
@@ -38,6 +39,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Placement> {
         moderator_pw: secret(row, "moderator_pw")?,
         claimed_at: time(row, "claimed_at")?,
         why: row.get("why")?,
+        version: Version(row.get("version")?),
     })
 }
 
@@ -54,8 +56,9 @@ pub fn keys(connection: &Connection, column: &'static str, id: i64) -> Result<Ve
 
 pub fn claim(writing: &Writing<'_>, placement: &Placement) -> Result<Claim, StoreError> {
     let sql = "INSERT INTO placements (tenant_id, meeting_id, bbb_id, server_id, phase, internal_id, create_time,
-               attendee_pw, moderator_pw, claimed_at, why) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-               ON CONFLICT DO NOTHING";
+               attendee_pw, moderator_pw, claimed_at, why, version)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
+    let version = next_version(writing)?;
     let row = params![
         placement.tenant.0,
         placement.meeting.as_str(),
@@ -68,6 +71,7 @@ pub fn claim(writing: &Writing<'_>, placement: &Placement) -> Result<Claim, Stor
         reveal(&placement.moderator_pw),
         millis(placement.claimed_at),
         placement.why,
+        version.0,
     ];
     let key = placement.key();
     match writing.connection.prepare_cached(sql)?.execute(row) {
@@ -77,7 +81,7 @@ pub fn claim(writing: &Writing<'_>, placement: &Placement) -> Result<Claim, Stor
         },
         Ok(_) => {
             note_placement(writing, &key)?;
-            Ok(Claim::Won)
+            Ok(Claim::Won(version))
         }
         Err(error) if is_dangling(&error) => Err(missing(writing, placement.server)?),
         Err(error) => Err(error.into()),
@@ -97,10 +101,11 @@ pub fn confirm(
     key: &MeetingKey,
     server: ServerId,
     confirmation: &Confirmation,
-) -> Result<bool, StoreError> {
+) -> Result<Change, StoreError> {
     let sql =
-        "UPDATE placements SET phase = ?4, internal_id = ?5, create_time = ?6, attendee_pw = ?7, moderator_pw = ?8
-               WHERE tenant_id = ?1 AND meeting_id = ?2 AND server_id = ?3";
+        "UPDATE placements SET phase = ?4, internal_id = ?5, create_time = ?6, attendee_pw = ?7, moderator_pw = ?8,
+               version = ?9 WHERE tenant_id = ?1 AND meeting_id = ?2 AND server_id = ?3";
+    let version = next_version(writing)?;
     let row = params![
         key.tenant.0,
         key.meeting.as_str(),
@@ -110,55 +115,63 @@ pub fn confirm(
         signed(confirmation.create_time),
         reveal(&confirmation.attendee_pw),
         reveal(&confirmation.moderator_pw),
+        version.0,
     ];
     let changed = writing.connection.prepare_cached(sql)?.execute(row)?;
-    noted(writing, key, changed)
+    outcome(writing, key, changed, version)
 }
 
 /// The new claim is as old as this transaction, so that a restart gives the `create` under way its full time.
 pub fn move_to(
     writing: &Writing<'_>,
     key: &MeetingKey,
-    from: ServerId,
+    known: Version,
     to: ServerId,
     why: &str,
     evict: Option<&Eviction>,
-) -> Result<bool, StoreError> {
+) -> Result<Change, StoreError> {
     let sql = "UPDATE placements SET server_id = ?4, phase = ?5, internal_id = NULL, create_time = 0,
-               attendee_pw = NULL, moderator_pw = NULL, claimed_at = ?6, why = ?7
-               WHERE tenant_id = ?1 AND meeting_id = ?2 AND server_id = ?3";
+               attendee_pw = NULL, moderator_pw = NULL, claimed_at = ?6, why = ?7, version = ?8
+               WHERE tenant_id = ?1 AND meeting_id = ?2 AND version = ?3";
+    let version = next_version(writing)?;
     let phase = Phase::Claimed.as_str();
-    let row = params![key.tenant.0, key.meeting.as_str(), from.0, to.0, phase, millis(writing.now), why];
+    let now = millis(writing.now);
+    let row = params![key.tenant.0, key.meeting.as_str(), known.0, to.0, phase, now, why, version.0];
     let changed = match writing.connection.prepare_cached(sql)?.execute(row) {
         Err(error) if is_dangling(&error) => return Err(missing(writing, to)?),
         result => result?,
     };
-    if changed == 0 {
-        return Ok(false);
-    }
-    if let Some(eviction) = evict {
+    let outcome = outcome(writing, key, changed, version)?;
+    if let (Change::Made(_), Some(eviction)) = (&outcome, evict) {
         evictions::add(writing, eviction)?;
     }
-    noted(writing, key, changed)
+    Ok(outcome)
 }
 
-pub fn release(
-    writing: &Writing<'_>,
-    key: &MeetingKey,
-    server: ServerId,
-    internal_id: Option<&InternalId>,
-) -> Result<bool, StoreError> {
+pub fn release(writing: &Writing<'_>, key: &MeetingKey, server: ServerId, known: &Known) -> Result<bool, StoreError> {
     let sql = "DELETE FROM placements WHERE tenant_id = ?1 AND meeting_id = ?2 AND server_id = ?3
-               AND (?4 IS NULL OR internal_id = ?4)";
-    let row = params![key.tenant.0, key.meeting.as_str(), server.0, internal_id.map(InternalId::as_str)];
-    let changed = writing.connection.prepare_cached(sql)?.execute(row)?;
-    noted(writing, key, changed)
-}
-
-fn noted(writing: &Writing<'_>, key: &MeetingKey, changed: usize) -> Result<bool, StoreError> {
-    if changed == 0 {
+               AND (version = ?4 OR internal_id = ?5)";
+    let (version, internal_id) = match known {
+        Known::Version(version) => (Some(version.0), None),
+        Known::Internal(internal_id) => (None, Some(internal_id.as_str())),
+    };
+    let row = params![key.tenant.0, key.meeting.as_str(), server.0, version, internal_id];
+    if writing.connection.prepare_cached(sql)?.execute(row)? == 0 {
         return Ok(false);
     }
     note_placement(writing, key)?;
     Ok(true)
+}
+
+/// The number that the next journal entry will have.
+fn next_version(writing: &Writing<'_>) -> Result<Version, StoreError> {
+    Ok(Version(journal::end(writing.connection)?.0 + 1))
+}
+
+fn outcome(writing: &Writing<'_>, key: &MeetingKey, changed: usize, version: Version) -> Result<Change, StoreError> {
+    if changed == 0 {
+        return Ok(Change::Lost(one(writing.connection, key)?));
+    }
+    note_placement(writing, key)?;
+    Ok(Change::Made(version))
 }

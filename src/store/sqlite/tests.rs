@@ -102,7 +102,7 @@ async fn a_full_disk_fails_whole_and_heals_by_itself() {
     store.pragma("PRAGMA max_page_count = 1000000").await.unwrap();
     store.ping().await.unwrap();
     let again = placement(tenant, &wanted.len().to_string(), server);
-    assert_eq!(store.claim(again).await.unwrap(), Claim::Won);
+    assert!(matches!(store.claim(again).await.unwrap(), Claim::Won(_)));
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_locked_file_fails_and_heals_by_itself() {
     assert!(error.to_string().contains("locked"), "{error}");
     assert_eq!(store.servers().await.unwrap().len(), 1);
     blocker.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(store.claim(placement(tenant, "m", server)).await.unwrap(), Claim::Won);
+    assert!(matches!(store.claim(placement(tenant, "m", server)).await.unwrap(), Claim::Won(_)));
 }
 
 /// Runs one batch as the writer thread would, without the thread.
@@ -242,7 +242,7 @@ async fn a_backup_is_taken_while_running_and_restored() {
     restore(&copy, &target).unwrap();
     let store = directory.store().await;
     assert_eq!(store.servers().await.unwrap().len(), 1);
-    assert_eq!(store.claim(placement(tenant_id, "n", server_id)).await.unwrap(), Claim::Won);
+    assert!(matches!(store.claim(placement(tenant_id, "n", server_id)).await.unwrap(), Claim::Won(_)));
     // Into a place where nothing is yet.
     restore(&copy, &directory.path("other/usher.db")).unwrap();
     assert_eq!(verify_backup(&directory.path("other/usher.db")).unwrap(), summary);
@@ -321,8 +321,7 @@ async fn a_newer_schema_is_refused_in_words() {
     let directory = Directory::fresh();
     drop(directory.store().await);
     let path = directory.path("usher.db");
-    let later =
-        "INSERT INTO refinery_schema_history SELECT 999, 'later', applied_on, checksum FROM refinery_schema_history";
+    let later = "INSERT INTO refinery_schema_history SELECT 999, 'later', applied_on, checksum FROM refinery_schema_history LIMIT 1";
     Connection::open(&path).unwrap().execute_batch(later).unwrap();
     let error = SqliteStore::open(&path).await.err().unwrap().to_string();
     assert!(error.contains("newer version of Usher (schema 999"), "{error}");
@@ -347,4 +346,59 @@ async fn errors_never_show_secrets() {
     for text in texts {
         assert!(!text.contains("geheim"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_opened_and_goes_on() {
+    let directory = Directory::fresh();
+    let (store, server_id, tenant_id) = furnished(&directory).await;
+    let old = placement(tenant_id, "old", server_id);
+    store.claim(old.clone()).await.unwrap();
+    drop(store);
+    let to_first = "ALTER TABLE placements DROP COLUMN version; DELETE FROM refinery_schema_history WHERE version = 2";
+    Connection::open(directory.path("usher.db")).unwrap().execute_batch(to_first).unwrap();
+
+    let store = directory.store().await;
+    assert_eq!(store.placement(&old.key()).await.unwrap(), Some(old.clone()));
+    let why = || "moved".to_owned();
+    let moved = store.move_placement(&old.key(), old.version, server_id, why(), None).await.unwrap();
+    assert!(matches!(moved, Change::Made(version) if version > old.version));
+    let again = store.move_placement(&old.key(), old.version, server_id, why(), None).await.unwrap();
+    assert!(matches!(again, Change::Lost(Some(_))));
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_written() {
+    let directory = Directory::fresh();
+    let (store, server_id, tenant_id) = furnished(&directory).await;
+    let other = Connection::open(directory.path("usher.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut claim = store.claim(placement(tenant_id, "given-up", server_id));
+    assert!(futures_util::poll!(claim.as_mut()).is_pending());
+    drop(claim);
+    let later = store.claim(placement(tenant_id, "later", server_id));
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(matches!(later.await.unwrap(), Claim::Won(_)));
+    let names: Vec<String> =
+        store.placements().await.unwrap().iter().map(|one| one.meeting.as_str().to_owned()).collect();
+    assert_eq!(names, ["later"]);
+}
+
+#[tokio::test]
+async fn a_restore_keeps_away_while_another_process_starts() {
+    let directory = Directory::fresh();
+    let (store, ..) = furnished(&directory).await;
+    let copy = directory.path("copy.db");
+    store.backup(&copy).await.unwrap();
+    store.add_server(server("two")).await.unwrap();
+    drop(store);
+    // That process has looked at the file and is about to open it: replaced now, it would go on with one that has lost
+    // its name.
+    let starting = file::prepare(&directory.path("usher.db")).unwrap();
+    let error = restore(&copy, &directory.path("usher.db")).unwrap_err().to_string();
+    assert!(error.contains("preparing or restoring"), "{error}");
+    drop(starting);
+    assert_eq!(directory.store().await.servers().await.unwrap().len(), 2);
+    restore(&copy, &directory.path("usher.db")).unwrap();
+    assert_eq!(directory.store().await.servers().await.unwrap().len(), 1);
 }

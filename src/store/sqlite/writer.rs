@@ -60,6 +60,10 @@ where
 {
     fn run(&mut self, writing: &Writing<'_>) -> bool {
         let Some(work) = self.work.take() else { return false };
+        // Whoever gave up waiting, because another process held the database for long, has told so to its caller.
+        if self.reply.is_closed() {
+            return false;
+        }
         self.result = work(writing);
         self.result.is_ok()
     }

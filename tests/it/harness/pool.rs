@@ -182,6 +182,12 @@ impl Pool {
         }
     }
 
+    /// Another override as from the environment, from the next start or command on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts `usher serve` without waiting for anything.
     pub fn start_process(&self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();

@@ -422,6 +422,7 @@ impl World {
             moderator_pw: None,
             claimed_at: self.now,
             why: String::new(),
+            version: Version::default(),
         }
     }
 
