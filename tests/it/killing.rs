@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use usher::sim::Fault;
 
-use crate::harness::{Builder, FrontEnd, Second, eventually, eventually_within};
+use crate::harness::{Builder, FrontEnd, Pool, Second, eventually, eventually_within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_on_one_store_never_bind_a_meeting_twice() {
