@@ -10,5 +10,5 @@ mod wire;
 
 pub use front_end::{Answer, FrontEnd, Xml};
 pub use pool::{Builder, Pool, TenantBuilder, free_port};
-pub use wait::{eventually, eventually_within};
+pub use wait::{eventually, eventually_or, eventually_within};
 pub use wire::{get_raw, send_raw};

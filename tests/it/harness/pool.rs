@@ -35,6 +35,8 @@ pub struct Pool {
     pub admin: String,
     tenants: Vec<TenantBuilder>,
     env: Vec<(String, String)>,
+    /// Words before `usher serve`, such as `ip netns exec NAME`.
+    pub launcher: Vec<String>,
     process: Mutex<Option<Child>>,
     _ports: [TcpSocket; 2],
 }
@@ -135,6 +137,7 @@ impl Builder {
             admin: format!("http://127.0.0.1:{admin}"),
             tenants: self.tenants,
             env,
+            launcher: Vec::new(),
             process: Mutex::new(None),
             _ports: [http_port, admin_port],
         };
@@ -185,7 +188,7 @@ impl Pool {
     /// Starts `usher serve` without waiting for anything.
     pub fn start_process(&self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let child = self.command(&["serve"]).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let child = self.launched(&["serve"]).stderr(log).stdout(Stdio::null()).spawn().unwrap();
         *self.process.lock().unwrap() = Some(child);
     }
 
@@ -269,6 +272,16 @@ impl Pool {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
         command.arg("--config").arg(self.config_path()).args(words).stdin(Stdio::null());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The same behind the launcher, if there is one.
+    fn launched(&self, words: &[&str]) -> Command {
+        let plain = self.command(words);
+        let Some((program, rest)) = self.launcher.split_first() else { return plain };
+        let mut command = Command::new(program);
+        command.args(rest).arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
