@@ -85,8 +85,31 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(tls) = wrapped.and_then(|wrapped| wrapped.downcast_ref::<rustls::Error>()) {
+            return about_tls(tls);
+        }
         text = cause.to_string();
         next = cause.source();
     }
     text
+}
+
+/// Certificates in an operator's words.
+fn about_tls(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    let rustls::Error::InvalidCertificate(bad) = error else { return format!("TLS: {error}") };
+    match bad {
+        Bad::Expired | Bad::ExpiredContext { .. } => "TLS: the server's certificate has expired".to_owned(),
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+            "TLS: the server's certificate is not valid yet; check the clocks".to_owned()
+        }
+        Bad::NotValidForName => "TLS: the server's certificate is for another name".to_owned(),
+        Bad::NotValidForNameContext { presented, .. } => {
+            format!("TLS: the server's certificate is for another name: {}", presented.join(", "))
+        }
+        Bad::UnknownIssuer => "TLS: the issuer of the server's certificate is not trusted here".to_owned(),
+        other => format!("TLS: the server's certificate is refused: {other}"),
+    }
 }

@@ -62,7 +62,8 @@ impl Monitor {
             for transition in &transitions {
                 self.ledger.set_health(transition.server, transition.to, now);
             }
-            (transitions, (before, book.own_fault()))
+            let reason = book.reason(server).unwrap_or_default().to_owned();
+            (transitions, (before, book.own_fault(), reason))
         };
         self.tell_own_fault(own_fault);
         for transition in transitions {
@@ -85,13 +86,13 @@ impl Monitor {
         self.book.lock().failures(server)
     }
 
-    fn tell_own_fault(&self, (before, after): (bool, bool)) {
+    fn tell_own_fault(&self, (before, after, reason): (bool, bool, String)) {
         if before == after {
             return;
         }
         self.metrics.own_network_fault.set(i64::from(after));
         if after {
-            log::error!("all servers fail at once: taken as our own network fault, no state changes");
+            log::error!(reason = reason.as_str(); "all servers fail at once: taken as our own network fault, no state changes");
         } else {
             info!("servers answer again, own network fault is over");
         }

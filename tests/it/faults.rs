@@ -7,6 +7,7 @@ mod books;
 mod case;
 mod load;
 mod names;
+mod network;
 mod run;
 mod stage;
 mod tls;

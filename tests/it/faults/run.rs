@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use usher::clock::{Clock, Millis, SystemClock};
+use usher::sim::SeenCall;
+
 use super::REQUEST_TIMEOUT;
 use super::books::{Reckoning, reckon};
 use super::case::Case;
@@ -25,6 +28,7 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Timing {
     left_up: Option<Duration>,
+    left_up_at: Option<Millis>,
     own_fault: Option<Duration>,
     seen_as: String,
     used_again: Duration,
@@ -53,7 +57,7 @@ pub async fn run(case: &Case, scope: Scope, place: usize) {
     }
     tokio::time::sleep(LEAST.saturating_sub(began.elapsed())).await;
     timing.seen_as = seen_as(&stage, &targets).await;
-    only_known_calls_arrive(&stage, case, &targets, &name);
+    only_known_calls_arrive(&stage, &targets, timing.left_up_at, &name);
 
     let healed = Instant::now();
     case.how.end(&mut stage, &targets);
@@ -71,20 +75,25 @@ pub async fn run(case: &Case, scope: Scope, place: usize) {
 async fn notice(stage: &Stage, targets: &[usize], began: Instant, timing: &mut Timing, name: &str) {
     eventually_within(Duration::from_secs(15), &format!("{name}: it is noticed"), || async {
         let status = stage.pool.status().await?;
-        let own_fault = status["reasons"].as_array()?.iter().any(|reason| reason.as_str() == Some(OWN_FAULT));
+        let own_fault = status["reasons"]
+            .as_array()?
+            .iter()
+            .any(|reason| reason.as_str().unwrap_or_default().starts_with(OWN_FAULT));
         let is_up = |server: &usize| status["servers"][*server]["health"] == "up";
         (own_fault || !targets.iter().all(is_up)).then_some(own_fault)
     })
     .await;
     timing.left_up = Some(began.elapsed());
+    timing.left_up_at = Some(SystemClock.now());
     if targets.len() < SERVERS {
-        let asked = stage.pool.servers[targets[0]].calls().len();
-        let _ = asked;
         return;
     }
     let own_fault = eventually_within(Duration::from_secs(15), &format!("{name}: all are noticed"), || async {
         let status = stage.pool.status().await?;
-        let own_fault = status["reasons"].as_array()?.iter().any(|reason| reason.as_str() == Some(OWN_FAULT));
+        let own_fault = status["reasons"]
+            .as_array()?
+            .iter()
+            .any(|reason| reason.as_str().unwrap_or_default().starts_with(OWN_FAULT));
         let is_up = |server: &usize| status["servers"][*server]["health"] == "up";
         (own_fault || !targets.iter().any(is_up)).then_some(own_fault)
     })
@@ -92,10 +101,10 @@ async fn notice(stage: &Stage, targets: &[usize], began: Instant, timing: &mut T
     timing.own_fault = own_fault.then(|| began.elapsed());
 }
 
-const OWN_FAULT: &str = "all BBB servers fail at once: probably our own network";
+pub const OWN_FAULT: &str = "all BBB servers fail at once: probably our own network";
 
 /// Health words and reasons, each once.
-async fn seen_as(stage: &Stage, targets: &[usize]) -> String {
+pub async fn seen_as(stage: &Stage, targets: &[usize]) -> String {
     let status = stage.pool.status().await.unwrap();
     let mut words: Vec<String> = Vec::new();
     for target in targets {
@@ -112,12 +121,16 @@ async fn seen_as(stage: &Stage, targets: &[usize]) -> String {
     words.join("; ")
 }
 
-/// Servers that are not up are asked for nothing new; and nobody has followed an entity.
-fn only_known_calls_arrive(stage: &Stage, case: &Case, targets: &[usize], name: &str) {
-    let _ = (case, targets);
+/// One failing server has been given no new meeting since it left `up`; and nobody has followed an entity.
+fn only_known_calls_arrive(stage: &Stage, targets: &[usize], left_up: Option<Millis>, name: &str) {
     for server in &stage.pool.servers {
         assert_eq!(server.count_calls("/outside"), 0, "{name}: an external entity was fetched");
     }
+    let (Some(left_up), [target]) = (left_up, targets) else { return };
+    let calls = stage.pool.servers[*target].calls();
+    let late = calls.iter().filter(|seen| seen.call == "create" && seen.at > left_up + UNDER_WAY);
+    let fresh: Vec<&SeenCall> = late.filter(|seen| seen.raw_query.contains("meetingID=new-")).collect();
+    assert!(fresh.is_empty(), "{name}: new meetings went to a failing server: {fresh:?}");
 }
 
 /// Waits until all are up, and until each has been given a new meeting.
@@ -162,6 +175,4 @@ fn write(case: &Case, scope: Scope, place: usize, load: &Load, timing: &Timing, 
             checked,
         ],
     );
-    eprintln!("{} {scope:?}: {} | {}", case.name, load.summary(DURING), seconds(load.longest(DURING)));
-    let _ = UNDER_WAY;
 }

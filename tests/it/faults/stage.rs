@@ -66,15 +66,20 @@ impl Stage {
         for (number, url) in urls.iter().enumerate() {
             pool.cli_ok(&["server", "set", &format!("bbb{}", number + 1), "--url", url]);
         }
+        Self { resolver, fronts, ..Self::serving(pool, urls).await }
+    }
+
+    /// Starts Usher and fills the servers.
+    pub async fn serving(mut pool: Pool, urls: Vec<String>) -> Stage {
         pool.serve().await;
         let moodle = pool.front_end();
-        let mut stage = Stage { pool, moodle, urls, fronts, standing: Vec::new(), resolver };
+        let mut stage = Stage { pool, moodle, urls, fronts: Vec::new(), standing: Vec::new(), resolver: None };
         stage.fill().await;
         stage
     }
 
     /// Meetings on every server, each with somebody in it, known to Usher.
-    pub async fn fill(&mut self) {
+    async fn fill(&mut self) {
         for number in 0..STANDING {
             let id = format!("standing-{number}");
             let created = self.moodle.get("create", &create_query(&id)).await;

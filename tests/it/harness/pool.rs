@@ -17,6 +17,7 @@ pub struct Builder {
     tenants: Vec<TenantBuilder>,
     config: String,
     env: Vec<(String, String)>,
+    listen: std::net::IpAddr,
 }
 
 /// A tenant and how it is added.
@@ -54,6 +55,7 @@ impl Builder {
             tenants: vec![TenantBuilder::new("main", "tenant-secret-main", &[])],
             config: String::new(),
             env: Vec::new(),
+            listen: std::net::Ipv4Addr::LOCALHOST.into(),
         }
     }
 
@@ -88,6 +90,12 @@ impl Builder {
         self
     }
 
+    /// The address Usher listens on, in a network of its own.
+    pub fn listen(mut self, address: std::net::IpAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
     /// TOML appended to the configuration file.
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
@@ -105,9 +113,10 @@ impl Builder {
     pub async fn prepare(self) -> Pool {
         let dir = tempfile::tempdir().unwrap();
         let ((http, http_port), (admin, admin_port)) = (reserved_port(), reserved_port());
+        let address = self.listen;
         let config = format!(
-            "[listen]\nhttp = [\"127.0.0.1:{http}\"]\npublic_url = \"http://127.0.0.1:{http}\"\n\
-             [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
+            "[listen]\nhttp = [\"{address}:{http}\"]\npublic_url = \"http://{address}:{http}\"\n\
+             [admin]\nlisten = \"{address}:{admin}\"\n\
              [store]\nurl = \"sqlite:{}\"\n\
              [process]\nthreads = 2\ngrace_stop = \"2s\"\n{}",
             dir.path().join("usher.db").display(),
@@ -133,8 +142,8 @@ impl Builder {
         let mut pool = Pool {
             servers: Vec::new(),
             dir,
-            http: format!("http://127.0.0.1:{http}"),
-            admin: format!("http://127.0.0.1:{admin}"),
+            http: format!("http://{address}:{http}"),
+            admin: format!("http://{address}:{admin}"),
             tenants: self.tenants,
             env,
             launcher: Vec::new(),
