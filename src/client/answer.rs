@@ -30,6 +30,9 @@ pub enum CallError {
     /// The server answered, with this HTTP status instead of 200.
     #[error("HTTP status {0}")]
     Status(u16),
+    /// BBB itself answered, and refused for a reason of the server's: this messageKey.
+    #[error("the server refused: {0}")]
+    Refused(String),
     /// The server answered, but not as BBB does.
     #[error("{0}")]
     Unreadable(String),
@@ -49,7 +52,10 @@ impl CallError {
 
 impl From<BadAnswer> for CallError {
     fn from(bad: BadAnswer) -> Self {
-        Self::Unreadable(bad.to_string())
+        match bad {
+            BadAnswer::Failed(reply) => Self::Refused(reply.key),
+            bad => Self::Unreadable(bad.to_string()),
+        }
     }
 }
 
@@ -85,15 +91,21 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        // An I/O error hides what it wraps from `source`.
-        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(tls) = wrapped.and_then(|wrapped| wrapped.downcast_ref::<rustls::Error>()) {
+        if let Some(tls) = tls_error(cause) {
             return about_tls(tls);
         }
         text = cause.to_string();
         next = cause.source();
     }
     text
+}
+
+/// I/O errors hide from `source` what they wrap, here one in another.
+fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(wrapping) => tls_error(wrapping.get_ref()?),
+        None => cause.downcast_ref(),
+    }
 }
 
 /// Certificates in an operator's words.

@@ -14,7 +14,7 @@ use crate::client::CallError;
 use crate::clock::{Clock, Millis};
 use crate::ids::ServerId;
 use crate::metrics::Metrics;
-use crate::pool::{Health, HealthBook, HealthSettings, Source, Transition};
+use crate::pool::{Failure, Health, HealthBook, HealthSettings, Source, Transition};
 use crate::store::ServerRecord;
 
 /// See the module's header.
@@ -49,10 +49,14 @@ impl Monitor {
 
     /// A real call failed through the server's fault.
     pub fn call_failed(&self, server: ServerId, error: &CallError) {
-        self.observe(server, Source::Call, Err(error.to_string()));
+        self.observe(server, Source::Call, Err(error));
     }
 
-    pub fn observe(&self, server: ServerId, source: Source, outcome: Result<(), String>) {
+    pub fn observe(&self, server: ServerId, source: Source, outcome: Result<(), &CallError>) {
+        let outcome = outcome.map_err(|error| match error {
+            CallError::Refused(_) => Failure::of_server(error.to_string()),
+            _ => Failure::unclear(error.to_string()),
+        });
         let now = self.clock.now();
         let (transitions, own_fault) = {
             let mut book = self.book.lock();

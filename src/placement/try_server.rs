@@ -160,7 +160,7 @@ impl Placer {
                 Try::Done(Box::new(created), answer.body)
             }
             Ok(Err(reply)) if is_servers_fault(&reply.key) => {
-                let error = CallError::Unclear(format!("answered {}", reply.key));
+                let error = CallError::Refused(reply.key);
                 self.monitor.call_failed(server.id, &error);
                 Try::Failed(error.to_string())
             }

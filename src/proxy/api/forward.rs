@@ -55,7 +55,7 @@ impl Caller<'_> {
         let usable = call.and_then(client::ok).and_then(|answer| {
             let reply = bbb::read_reply(&answer.body)?;
             match !reply.success && is_servers_fault(&reply.key, carries_document) {
-                true => Err(CallError::Unclear(format!("answered {}", reply.key))),
+                true => Err(CallError::Refused(reply.key)),
                 false => Ok((reply, answer.body)),
             }
         });

@@ -36,6 +36,11 @@ impl How {
         !matches!(self, Self::Emptied | Self::Every(Fault::ClockOff(_)))
     }
 
+    /// Whether the servers say in BBB's form what is wrong, which proves the network.
+    pub fn is_told_by_servers(&self) -> bool {
+        matches!(self, Self::WrongSecret | Self::Every(Fault::FailedKey(_)))
+    }
+
     /// Whether the servers' names are looked up by a resolver of the test's own.
     pub fn needs_names(&self) -> bool {
         matches!(self, Self::Names(_))

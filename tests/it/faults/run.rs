@@ -57,6 +57,9 @@ pub async fn run(case: &Case, scope: Scope, place: usize) {
     }
     tokio::time::sleep(LEAST.saturating_sub(began.elapsed())).await;
     timing.seen_as = seen_as(&stage, &targets).await;
+    if scope == Scope::All && case.how.is_told_by_servers() {
+        assert!(timing.own_fault.is_none(), "{name}: taken for our own network");
+    }
     only_known_calls_arrive(&stage, &targets, timing.left_up_at, &name);
 
     let healed = Instant::now();
