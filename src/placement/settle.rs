@@ -57,11 +57,17 @@ impl Placer {
             // Nobody will ever ask for the room by the id in the create.
             return self.give_up(key, server, None, None).await;
         }
-        self.confirm_with(key, server, created.into(), fragment).await;
+        self.confirm_with(key, server, created.into(), fragment, order).await;
     }
 
-    pub(super) async fn confirm_meeting(&self, key: &MeetingKey, server: &Arc<ServerRecord>, meeting: &Meeting) {
-        self.confirm_with(key, server, meeting.into(), meeting.xml.clone()).await;
+    pub(super) async fn confirm_meeting(
+        &self,
+        key: &MeetingKey,
+        server: &Arc<ServerRecord>,
+        meeting: &Meeting,
+        order: &CreateOrder,
+    ) {
+        self.confirm_with(key, server, meeting.into(), meeting.xml.clone(), order).await;
     }
 
     /// Tells ledger and store what the server answered, before the caller hears of it: after a kill the meeting is
@@ -72,11 +78,13 @@ impl Placer {
         server: &Arc<ServerRecord>,
         confirmation: Confirmation,
         fragment: Bytes,
+        order: &CreateOrder,
     ) {
         let confirmed = Confirmed { confirmation: confirmation.clone(), fragment, created_at: self.clock.now() };
         self.ledger.confirm(key, server.id, confirmed);
         let change = Unwritten::Confirmed(key.clone(), server.id, confirmation);
-        if tokio::time::timeout(CONFIRM_LIMIT, self.write_or_keep(change.clone())).await.is_err() {
+        let limit = CONFIRM_LIMIT.min(order.left());
+        if tokio::time::timeout(limit, self.write_or_keep(change.clone())).await.is_err() {
             self.keep(change);
         }
     }

@@ -10,6 +10,7 @@ mod names;
 mod network;
 mod run;
 mod stage;
+mod store;
 mod tls;
 
 use std::time::Duration;
