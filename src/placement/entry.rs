@@ -81,7 +81,6 @@ pub(super) struct MeetingEntry {
     pub create_time: u64,
     pub attendee_pw: Option<Secret>,
     pub moderator_pw: Option<Secret>,
-    /// When the reserve's clock started, by our own clock: a server's may be hours off.
     pub claimed_at: Millis,
     pub confirmed_at: Option<Millis>,
     /// Creates under way in this process.
@@ -244,7 +243,7 @@ impl MeetingEntry {
         }
         if figures.media.people > 0 && self.first_join.is_none() {
             let told = Some(Millis(meeting.start_time)).filter(|start| start.0 > 0);
-            self.first_join = Some(told.unwrap_or(sent_at).min(sent_at).max(self.claimed_at));
+            self.first_join = Some(told.unwrap_or(sent_at).min(sent_at).max(self.born()));
         }
         self.max_participants = self.max_participants.or(Some(meeting.max_users).filter(|max| *max > 0));
         self.legacy_joins = self.pending.iter().filter(|join| **join > sent_at).count() as u32;
@@ -252,9 +251,14 @@ impl MeetingEntry {
         self.polled_at = Some(sent_at);
     }
 
+    /// When the reserve's clock started: a meeting taken over from elsewhere may be older than its claim.
+    fn born(&self) -> Millis {
+        if self.create_time > 0 { self.claimed_at.min(Millis(self.create_time)) } else { self.claimed_at }
+    }
+
     fn room(&self) -> Room {
         Room {
-            created: self.claimed_at,
+            created: self.born(),
             first_join: self.first_join,
             people: self.people(),
             size_hint: self.size_hint,
@@ -325,7 +329,8 @@ impl MeetingEntry {
             return 1 + joins;
         }
         let counted = i64::from(self.figures.media.people) + i64::from(self.figures.media.moderators);
-        let is_fresh = now.since(self.claimed_at) < LEGACY_FRESH;
+        let created = if self.create_time > 0 { Millis(self.create_time) } else { self.claimed_at };
+        let is_fresh = now.since(created) < LEGACY_FRESH;
         joins + if is_fresh { counted.max(LEGACY_FLOOR) } else { counted }
     }
 }

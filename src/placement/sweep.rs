@@ -110,8 +110,7 @@ impl Placer {
             create_time: meeting.create_time,
             attendee_pw: meeting.attendee_pw.clone(),
             moderator_pw: meeting.moderator_pw.clone(),
-            // It may be older than that we know of it.
-            claimed_at: if meeting.create_time > 0 { now.min(Millis(meeting.create_time)) } else { now },
+            claimed_at: now,
             why: r#"{"reason":"adopted","text":"The meeting was found running on this server."}"#.to_owned(),
         };
         match self.timed_store("claim", self.store.claim(placement.clone())).await {
