@@ -9,8 +9,8 @@ CARGO ?= cargo
 INSTALL := tools/install-debian.sh
 # cmake: Pingora's zlib-ng; a C compiler: SQLite, ring, jemalloc.
 BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates
-# The tests drive a real browser through a join link.
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium
+# The tests drive a real browser through a join link, and cut a network of their own (ip; unshare comes with Debian).
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2
 
 .PHONY: help
 help: ## list these commands
@@ -29,6 +29,14 @@ test: test-packages ## run the complete test suite
 	else \
 	    set -x; $(CARGO) test --locked --no-fail-fast --lib --bins --tests; \
 	fi
+
+RELIABILITY := $(abspath $(or $(CARGO_TARGET_DIR),target))/reliability
+
+.PHONY: reliability
+reliability: test-packages ## run the tests of faults and write docs/reliability.md from what they saw
+	rm -rf $(RELIABILITY)
+	USHER_RELIABILITY=$(RELIABILITY) $(CARGO) test --locked --test it -- faults:: kill_loop:: restoring:: store_trouble:: --test-threads=2
+	USHER_RELIABILITY=$(RELIABILITY) $(CARGO) test --locked --test it reliability::render -- --exact --ignored
 
 .PHONY: check
 check: build-packages ## formatting, lints, documentation, dependencies

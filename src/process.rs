@@ -101,7 +101,11 @@ impl Process {
         if servers.is_empty() {
             reasons.push("no BBB server yet: add one with `usher server add`".to_owned());
         } else if placer.monitor.own_fault() {
-            reasons.push("all BBB servers fail at once: probably our own network".to_owned());
+            // One server's own words: a certificate that all of them share is not the network.
+            let told =
+                servers.iter().find_map(|view| Some((&view.record.name, placer.monitor.reason(view.record.id)?)));
+            let told = told.map(|(name, reason)| format!("; {name}: {reason}")).unwrap_or_default();
+            reasons.push(format!("all BBB servers fail at once: probably our own network{told}"));
         } else if !servers.iter().any(|view| usable(view.record.state, view.health)) {
             reasons.push("no BBB server is both enabled and up".to_owned());
         }

@@ -14,6 +14,7 @@ is_present() {
         ca-certificates) test -s /etc/ssl/certs/ca-certificates.crt || test -s /etc/pki/tls/certs/ca-bundle.crt ;;
         chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ;;
         pkg-config) command -v pkg-config ;;
+        iproute2) command -v ip ;;
         cmake | curl | git) command -v "$1" ;;
         *) test "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ;;
     esac >/dev/null 2>&1

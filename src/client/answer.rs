@@ -30,6 +30,9 @@ pub enum CallError {
     /// The server answered, with this HTTP status instead of 200.
     #[error("HTTP status {0}")]
     Status(u16),
+    /// BBB itself answered, and refused for a reason of the server's: this messageKey.
+    #[error("the server refused: {0}")]
+    Refused(String),
     /// The server answered, but not as BBB does.
     #[error("{0}")]
     Unreadable(String),
@@ -49,7 +52,10 @@ impl CallError {
 
 impl From<BadAnswer> for CallError {
     fn from(bad: BadAnswer) -> Self {
-        Self::Unreadable(bad.to_string())
+        match bad {
+            BadAnswer::Failed(reply) => Self::Refused(reply.key),
+            bad => Self::Unreadable(bad.to_string()),
+        }
     }
 }
 
@@ -85,8 +91,37 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
+        if let Some(tls) = tls_error(cause) {
+            return about_tls(tls);
+        }
         text = cause.to_string();
         next = cause.source();
     }
     text
+}
+
+/// I/O errors hide from `source` what they wrap, here one in another.
+fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    match cause.downcast_ref::<std::io::Error>() {
+        Some(wrapping) => tls_error(wrapping.get_ref()?),
+        None => cause.downcast_ref(),
+    }
+}
+
+/// Certificates in an operator's words.
+fn about_tls(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    let rustls::Error::InvalidCertificate(bad) = error else { return format!("TLS: {error}") };
+    match bad {
+        Bad::Expired | Bad::ExpiredContext { .. } => "TLS: the server's certificate has expired".to_owned(),
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+            "TLS: the server's certificate is not valid yet; check the clocks".to_owned()
+        }
+        Bad::NotValidForName => "TLS: the server's certificate is for another name".to_owned(),
+        Bad::NotValidForNameContext { presented, .. } => {
+            format!("TLS: the server's certificate is for another name: {}", presented.join(", "))
+        }
+        Bad::UnknownIssuer => "TLS: the issuer of the server's certificate is not trusted here".to_owned(),
+        other => format!("TLS: the server's certificate is refused: {other}"),
+    }
 }

@@ -44,6 +44,15 @@ pub struct CreateOrder {
     pub lent: Vec<OwnedSemaphorePermit>,
 }
 
+impl CreateOrder {
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// After the deadline the work itself says what came of it; it gets this long to do so.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
 /// BBB's own answer, for the caller.
 pub struct CreateAnswer {
     pub body: Bytes,
@@ -72,16 +81,21 @@ enum Fate {
 impl Placer {
     /// Creates the meeting, or finds it created. Errors have changed nothing.
     ///
-    /// Runs on a task of its own, bounded by the order's deadline: a caller who hangs up must leave no reservation and
-    /// no placement half made.
+    /// Runs on a task of its own: a caller who hangs up must leave no reservation and no placement half made. The caller
+    /// is answered at the deadline, whatever holds the work up; the task goes on and puts things in order.
     pub async fn create(self: &Arc<Self>, order: CreateOrder) -> Result<CreateAnswer, ApiError> {
         let placer = self.clone();
+        let deadline = tokio::time::Instant::from_std(order.deadline + LAST_WORD);
         // Boxed: the task would be copied as a whole whenever it is handed on.
         let work = tokio::spawn(Box::pin(async move { placer.create_in_turn(&order).await }));
-        work.await.unwrap_or_else(|error| {
-            log::error!(error:% = error; "create broken off");
-            Err(ApiError::us("The meeting could not be created. Try again in a moment."))
-        })
+        match tokio::time::timeout_at(deadline, work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => {
+                log::error!(error:% = error; "create broken off");
+                Err(ApiError::us("The meeting could not be created. Try again in a moment."))
+            }
+            Err(_) => Err(late()),
+        }
     }
 
     async fn create_in_turn(&self, order: &CreateOrder) -> Result<CreateAnswer, ApiError> {
@@ -161,7 +175,11 @@ impl Placer {
         let server = &view.record;
         let started = Instant::now();
         let params = with_known_passwords(&order.params, view);
-        let limit = order.deadline.saturating_duration_since(started);
+        let limit = order.left();
+        if limit.is_zero() {
+            self.ledger.release(&order.wish.key, server.id);
+            return Err(late());
+        }
         match self.send(server, &params, order, limit).await {
             Try::Done(created, body) => {
                 let written = self.confirm(&order.wish.key, server, &created, order, view.version).await;
@@ -368,7 +386,13 @@ pub(super) fn unavailable(message: impl Into<std::borrow::Cow<'static, str>>) ->
 }
 
 pub(super) fn store_limit(order: &CreateOrder) -> Duration {
-    order.deadline.saturating_duration_since(Instant::now()).mul_f64(STORE_SHARE).min(STORE_LIMIT)
+    order.left().mul_f64(STORE_SHARE).min(STORE_LIMIT)
+}
+
+/// The store, most likely, took all the time there was.
+pub(super) fn late() -> ApiError {
+    warn!("create not finished in time, the store is slow");
+    ApiError::us("The meeting could not be recorded in time, so it was not created. Try again in a moment.")
 }
 
 pub(super) fn store_failed(error: &StoreError) -> ApiError {

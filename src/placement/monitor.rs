@@ -14,7 +14,7 @@ use crate::client::CallError;
 use crate::clock::{Clock, Millis};
 use crate::ids::ServerId;
 use crate::metrics::Metrics;
-use crate::pool::{Health, HealthBook, HealthSettings, Source, Transition};
+use crate::pool::{Failure, Health, HealthBook, HealthSettings, Source, Transition};
 use crate::store::ServerRecord;
 
 /// See the module's header.
@@ -49,10 +49,14 @@ impl Monitor {
 
     /// A real call failed through the server's fault.
     pub fn call_failed(&self, server: ServerId, error: &CallError) {
-        self.observe(server, Source::Call, Err(error.to_string()));
+        self.observe(server, Source::Call, Err(error));
     }
 
-    pub fn observe(&self, server: ServerId, source: Source, outcome: Result<(), String>) {
+    pub fn observe(&self, server: ServerId, source: Source, outcome: Result<(), &CallError>) {
+        let outcome = outcome.map_err(|error| match error {
+            CallError::Refused(_) => Failure::of_server(error.to_string()),
+            _ => Failure::unclear(error.to_string()),
+        });
         let now = self.clock.now();
         let (transitions, own_fault) = {
             let mut book = self.book.lock();
@@ -62,7 +66,8 @@ impl Monitor {
             for transition in &transitions {
                 self.ledger.set_health(transition.server, transition.to, now);
             }
-            (transitions, (before, book.own_fault()))
+            let reason = book.reason(server).unwrap_or_default().to_owned();
+            (transitions, (before, book.own_fault(), reason))
         };
         self.tell_own_fault(own_fault);
         for transition in transitions {
@@ -85,13 +90,13 @@ impl Monitor {
         self.book.lock().failures(server)
     }
 
-    fn tell_own_fault(&self, (before, after): (bool, bool)) {
+    fn tell_own_fault(&self, (before, after, reason): (bool, bool, String)) {
         if before == after {
             return;
         }
         self.metrics.own_network_fault.set(i64::from(after));
         if after {
-            log::error!("all servers fail at once: taken as our own network fault, no state changes");
+            log::error!(reason = reason.as_str(); "all servers fail at once: taken as our own network fault, no state changes");
         } else {
             info!("servers answer again, own network fault is over");
         }

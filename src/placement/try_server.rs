@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use log::{info, warn};
 
-use super::create::{Outcome, answered, store_failed, store_limit};
+use super::create::{Outcome, answered, late, store_failed, store_limit};
 use super::settle::{Displaced, Reservation};
 use super::unwritten::{Unwritten, Written};
 use super::{Choice, CreateAnswer, CreateOrder, Placer, Snapshot, Wish};
@@ -56,7 +56,12 @@ impl Placer {
         let mut server = first;
         let mut wish = order.wish.clone();
         loop {
-            let left = order.deadline.saturating_duration_since(Instant::now());
+            let left = order.left();
+            if left.is_zero() {
+                // Nothing was sent to this server yet; a call without time would only look like its failure.
+                self.give_up(key, &server, reserved.version, None, displaced).await;
+                return Err(late());
+            }
             let limit = left.mul_f64(TRY_SHARE).max(LEAST_TRY.min(left));
             let (reason, leftover) = match self.send(&server, &order.params, order, limit).await {
                 Try::Done(created, body) => {
@@ -86,7 +91,7 @@ impl Placer {
             warn!(server = server.name.as_str(), meeting = key.meeting.as_str(), reason = reason.as_str();
                 "create failed on a server, trying the next");
             wish.exclude.push(server.id);
-            let out_of_time = order.deadline.saturating_duration_since(Instant::now()) < LEAST_TRY;
+            let out_of_time = order.left() < LEAST_TRY;
             let next = if out_of_time { None } else { self.next_server(key, &wish) };
             let Some((choice, next, before)) = next else {
                 self.give_up(key, &server, reserved.version, leftover, displaced).await;
@@ -170,7 +175,7 @@ impl Placer {
                 Try::Done(Box::new(created), answer.body)
             }
             Ok(Err(reply)) if is_servers_fault(&reply.key) => {
-                let error = CallError::Unclear(format!("answered {}", reply.key));
+                let error = CallError::Refused(reply.key);
                 self.monitor.call_failed(server.id, &error);
                 Try::Failed(error.to_string())
             }
@@ -185,8 +190,7 @@ impl Placer {
 
     /// Whether a server did the work of a create whose answer was lost.
     async fn ask(&self, server: &Arc<ServerRecord>, order: &CreateOrder) -> Option<Meeting> {
-        let left = order.deadline.saturating_duration_since(Instant::now());
-        let limit = left.mul_f64(ASK_SHARE).min(ASK_LIMIT);
+        let limit = order.left().mul_f64(ASK_SHARE).min(ASK_LIMIT);
         let found = self.client.meeting(server, &order.wish.bbb_id, limit).await.ok().flatten()?;
         (!found.forcibly_ended).then_some(found)
     }

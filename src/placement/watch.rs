@@ -5,6 +5,7 @@
 //! asked less often, up to `max_backoff`.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ use crate::client::CallError;
 use crate::ids::ServerId;
 use crate::pool::Source;
 use crate::store::ServerRecord;
+
+/// Before a watch that failed starts anew.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// Pace of the watch.
 #[derive(Clone, Debug)]
@@ -41,7 +45,9 @@ pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSetti
             stays
         });
         for id in servers {
-            tasks.0.entry(id).or_insert_with(|| tokio::spawn(watch_one(placer.clone(), settings.clone(), id)));
+            let (placer, settings) = (placer.clone(), settings.clone());
+            let watch = move || watch_one(placer.clone(), settings.clone(), id);
+            tasks.0.entry(id).or_insert_with(|| tokio::spawn(again_after_panics(AFTER_PANIC, watch)));
         }
         placer.monitor.wake.notified().await;
     }
@@ -56,6 +62,31 @@ impl Drop for Tasks {
         for task in self.0.values() {
             task.abort();
         }
+    }
+}
+
+/// A mistake of ours in what one server answers must not leave it without a watch.
+async fn again_after_panics<F>(pause: Duration, mut work: impl FnMut() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let mut task = AbortOnDrop(tokio::spawn(work()));
+        match (&mut task.0).await {
+            Err(failure) if failure.is_panic() => {
+                log::error!(reason:% = failure; "watch of a server failed, this is a bug; it starts anew");
+                tokio::time::sleep(pause).await;
+            }
+            _ => return,
+        }
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -129,5 +160,29 @@ fn report(placer: &Placer, server: &ServerRecord, source: Source, outcome: Resul
     if outcome.is_err() {
         placer.metrics.poll_failures.with_label_values(&[&server.name]).inc();
     }
-    placer.monitor.observe(server.id, source, outcome.map_err(|error| error.to_string()));
+    placer.monitor.observe(server.id, source, outcome.as_ref().map(|()| ()));
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_that_panics_starts_anew_and_one_that_ends_does_not() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let counted = begun.clone();
+        let work = move || {
+            let counted = counted.clone();
+            async move {
+                if counted.fetch_add(1, Ordering::SeqCst) < 2 {
+                    panic!("as planned");
+                }
+            }
+        };
+        again_after_panics(Duration::ZERO, work).await;
+        assert_eq!(begun.load(Ordering::SeqCst), 3);
+    }
 }

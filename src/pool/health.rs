@@ -4,7 +4,8 @@
 //! that a server whose cheap probe answers while its signed poll fails (a wrong secret) never looks healthy.
 //! A failed real call is also forgiven by a later poll, which is a signed call itself: a server that takes no new
 //! meetings sees too few real calls to clear its name; its count of failed calls stays until a call succeeds.
-//! When every server that was working fails at about the same time, the fault is ours and nothing changes state.
+//! When every server that was working fails at about the same time, the fault is ours and nothing changes state; unless
+//! the servers themselves say what is wrong, in BBB's form: a secret that was changed on all of them is no network fault.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,6 +36,26 @@ pub enum Source {
     Call,
 }
 
+/// What went wrong, as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In words, for the operator.
+    reason: String,
+    /// The server itself said so, in BBB's form: our network has brought its words, and is sound.
+    by_server: bool,
+}
+
+impl Failure {
+    pub fn of_server(reason: String) -> Self {
+        Self { reason, by_server: true }
+    }
+
+    /// It may be the server or anything on the way.
+    pub fn unclear(reason: String) -> Self {
+        Self { reason, by_server: false }
+    }
+}
+
 /// A change of state, to be told to the ledger and to the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -63,7 +84,7 @@ struct Watch {
     /// Indexed by `Source`.
     records: [Record; 3],
     reason: Option<String>,
-    /// The last failure, if nothing has succeeded since.
+    /// The last failure that may be our network's, if the server has not been heard since.
     failed_at: Option<Millis>,
     /// What it was before it left `up` or `suspect`, and when: to be restored if the fault turns out to be ours.
     left: Option<(Health, Millis)>,
@@ -94,15 +115,15 @@ impl Watch {
         self.failed_at = None;
     }
 
-    fn fail(&mut self, source: Source, reason: String, now: Millis) -> u32 {
+    fn fail(&mut self, source: Source, failure: Failure, now: Millis) -> u32 {
         for record in &mut self.records {
             record.successes = 0;
         }
         let record = &mut self.records[source as usize];
         record.failing = true;
         record.failures = record.failures.saturating_add(1);
-        self.reason = Some(reason);
-        self.failed_at = Some(now);
+        self.reason = Some(failure.reason);
+        self.failed_at = (!failure.by_server).then_some(now);
         self.records[source as usize].failures
     }
 
@@ -178,7 +199,7 @@ impl HealthBook {
         &mut self,
         server: ServerId,
         source: Source,
-        outcome: Result<(), String>,
+        outcome: Result<(), Failure>,
         now: Millis,
     ) -> Vec<Transition> {
         if !self.servers.contains_key(&server) {
@@ -186,9 +207,9 @@ impl HealthBook {
         }
         match outcome {
             Ok(()) => self.succeeded(server, source),
-            Err(_) if self.own_fault => Vec::new(),
-            Err(reason) => {
-                let mut transitions = self.failed(server, source, reason, now);
+            Err(failure) if self.own_fault && !failure.by_server => Vec::new(),
+            Err(failure) => {
+                let mut transitions = self.failed(server, source, failure, now);
                 transitions.extend(self.judge_own_fault(now));
                 transitions
             }
@@ -216,10 +237,7 @@ impl HealthBook {
     }
 
     fn succeeded(&mut self, server: ServerId, source: Source) -> Vec<Transition> {
-        if self.own_fault {
-            self.own_fault = false;
-            self.servers.values_mut().for_each(Watch::count_anew);
-        }
+        self.end_own_fault();
         let healthy_after = self.settings.healthy_after;
         let Some(watch) = self.servers.get_mut(&server) else { return Vec::new() };
         watch.succeed(source);
@@ -238,10 +256,14 @@ impl HealthBook {
         vec![Transition { server, from, to: Health::Up, reason: "answers again".to_owned() }]
     }
 
-    fn failed(&mut self, server: ServerId, source: Source, reason: String, now: Millis) -> Vec<Transition> {
+    fn failed(&mut self, server: ServerId, source: Source, failure: Failure, now: Millis) -> Vec<Transition> {
+        if failure.by_server {
+            self.end_own_fault();
+        }
         let HealthSettings { unhealthy_after, window, .. } = self.settings;
         let Some(watch) = self.servers.get_mut(&server) else { return Vec::new() };
-        let failures = watch.fail(source, reason.clone(), now);
+        let reason = failure.reason.clone();
+        let failures = watch.fail(source, failure, now);
         let from = watch.health;
         let to = match from {
             Health::Down => Health::Down,
@@ -254,6 +276,14 @@ impl HealthBook {
         }
         watch.sink_to(to, now, window);
         vec![Transition { server, from, to, reason }]
+    }
+
+    /// Any server that is heard proves that our network works.
+    fn end_own_fault(&mut self) {
+        if self.own_fault {
+            self.own_fault = false;
+            self.servers.values_mut().for_each(Watch::count_anew);
+        }
     }
 
     /// One failing server of one says nothing about our own network, so it takes two that were working.
@@ -306,11 +336,41 @@ mod tests {
     }
 
     fn fail(book: &mut HealthBook, server: ServerId, source: Source, second: u64) -> Vec<Transition> {
-        book.observe(server, source, Err("connection refused".to_owned()), Millis(second * 1000))
+        book.observe(server, source, Err(Failure::unclear("connection refused".to_owned())), Millis(second * 1000))
+    }
+
+    fn refuse(book: &mut HealthBook, server: ServerId, second: u64) -> Vec<Transition> {
+        let failure = Failure::of_server("the server refused: checksumError".to_owned());
+        book.observe(server, Source::Poll, Err(failure), Millis(second * 1000))
     }
 
     fn succeed(book: &mut HealthBook, server: ServerId, source: Source, second: u64) -> Vec<Transition> {
         book.observe(server, source, Ok(()), Millis(second * 1000))
+    }
+
+    #[test]
+    fn servers_that_all_say_what_is_wrong_are_no_fault_of_our_network() {
+        let mut book = up(&[A, B, C]);
+        for second in 1..=3 {
+            for server in [A, B, C] {
+                refuse(&mut book, server, second * 10);
+                assert!(!book.own_fault());
+                succeed(&mut book, server, Source::Probe, second * 10 + 5);
+            }
+        }
+        assert_eq!([A, B, C].map(|server| book.state(server)), [Health::Down; 3]);
+    }
+
+    #[test]
+    fn a_refusal_ends_the_suspicion_of_our_network_and_counts() {
+        let mut book = up(&[A, B]);
+        for server in [A, B] {
+            fail(&mut book, server, Source::Probe, 1);
+        }
+        assert!(book.own_fault());
+        assert_eq!(refuse(&mut book, A, 2)[0].to, Health::Suspect);
+        assert!(!book.own_fault());
+        assert_eq!((book.state(A), book.state(B)), (Health::Suspect, Health::Up));
     }
 
     #[test]

@@ -8,5 +8,5 @@ mod health;
 mod health_state;
 pub mod load;
 
-pub use health::{HealthBook, HealthSettings, Source, Transition};
+pub use health::{Failure, HealthBook, HealthSettings, Source, Transition};
 pub use health_state::Health;

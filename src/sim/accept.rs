@@ -27,10 +27,11 @@ use super::answer::Answer;
 use super::api;
 use super::call::{Call, CallHeaders, MULTIPART, Part, media_type};
 use super::fault::{Fault, SocketState};
+use super::meetings::http_date;
 use super::seen::SeenCall;
 use super::server::Shared;
 use super::spoil;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Millis, SystemClock};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -51,9 +52,12 @@ pub(super) async fn accept_all(shared: Weak<Shared>, mut sockets: watch::Receive
 
 type Accepted = Option<io::Result<(TcpStream, Arc<Shared>)>>;
 
-/// Pending while the port is closed; `accept_all` is woken by the change that opens it.
+/// Pending while the port is closed or nobody is to be accepted; `accept_all` is woken by the change that ends it.
 fn poll_accept(shared: &Weak<Shared>, context: &mut Context<'_>) -> Poll<Accepted> {
     let Some(shared) = shared.upgrade() else { return Poll::Ready(None) };
+    if *shared.faults.sockets().borrow() == SocketState::Unreachable {
+        return Poll::Pending;
+    }
     let listener = shared.listener.lock();
     let Some(open) = listener.as_ref() else { return Poll::Pending };
     let Poll::Ready(accepted) = open.poll_accept(context) else { return Poll::Pending };
@@ -86,7 +90,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
         let state = *sockets.borrow_and_update();
         match state {
             SocketState::Closed => return,
-            SocketState::BlackHole => {
+            SocketState::BlackHole | SocketState::Unreachable => {
                 if sockets.changed().await.is_err() {
                     return;
                 }
@@ -122,6 +126,8 @@ async fn respond(
     });
     let fault = shared.faults.take(&name);
     dawdle(shared.options.jitter).await;
+    let clock_off = fault.as_ref().map_or(0, Fault::clock_off);
+    shared.world.lock().clock_off = clock_off;
     let worked = match &fault {
         Some(fault) if !fault.works() => None,
         _ if too_large => Some(Answer::status_page(StatusCode::PAYLOAD_TOO_LARGE)),
@@ -142,7 +148,11 @@ async fn respond(
             Err(io::ErrorKind::ConnectionReset.into())
         }
         (Some(Fault::Refuse), _) => Err(io::ErrorKind::ConnectionAborted.into()),
-        (Some(Fault::Silent | Fault::BlackHole | Fault::WorkButNoAnswer), _) => pending().await,
+        (Some(Fault::Silent | Fault::BlackHole | Fault::Unreachable | Fault::WorkButNoAnswer), _) => pending().await,
+        (Some(Fault::ClockOff(_)), Some(answer)) => {
+            let told = SystemClock.now().0.saturating_add_signed(clock_off);
+            spoil::untouched(answer.with("Date", http_date(Millis(told))))
+        }
         (Some(fault), Some(answer)) => spoil::cut(answer, &fault, reset),
         (Some(fault), None) => spoil::replaced(&fault),
         (None, None) => spoil::untouched(Answer::status_page(StatusCode::INTERNAL_SERVER_ERROR)),

@@ -1,8 +1,9 @@
 //! Faults: what goes wrong, for which calls, how often.
 //!
 //! A fault for all calls holds until `heal` and also takes hold of connections that are already open. A fault for one
-//! call wins over it and may be counted down. `Refuse` and `BlackHole` for all calls act on the sockets themselves; for
-//! one call they can only act once its request has been read: `Refuse` then closes the connection, `BlackHole` is `Silent`.
+//! call wins over it and may be counted down. `Refuse`, `Unreachable` and `BlackHole` for all calls act on the sockets
+//! themselves; for one call they can only act once its request has been read: `Refuse` then closes the connection, the
+//! others are `Silent`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use tokio::sync::watch;
 pub enum Fault {
     /// Nothing listens: connecting is refused, open connections are closed.
     Refuse,
+    /// Connecting is never answered, as behind a firewall that drops packets; open connections fall silent.
+    Unreachable,
     /// Connections are accepted; nothing is ever read or answered.
     BlackHole,
     /// The request is read, nothing happens, no answer comes.
@@ -39,6 +42,11 @@ pub enum Fault {
     Huge(usize),
     /// XML with entities that would expand to gigabytes.
     XmlBomb,
+    /// XML whose text is an entity to be fetched from this address (`file:` or `http:`).
+    ExternalEntity(String),
+    /// Works; the server's clock is so many seconds ahead, or behind if negative: its `Date` and the times it gives to
+    /// new meetings.
+    ClockOff(i64),
     /// Works, never answers.
     WorkButNoAnswer,
     /// Works; the connection is reset before the first byte of the answer.
@@ -48,6 +56,14 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// How far the server's clock is off, milliseconds.
+    pub(super) fn clock_off(&self) -> i64 {
+        match self {
+            Self::ClockOff(seconds) => seconds.saturating_mul(1000),
+            _ => 0,
+        }
+    }
+
     /// Whether the call takes effect although its answer is spoiled.
     pub(super) fn works(&self) -> bool {
         matches!(
@@ -57,6 +73,7 @@ impl Fault {
                 | Self::Slow(_)
                 | Self::Trickle(_)
                 | Self::WrongEncoding
+                | Self::ClockOff(_)
                 | Self::WorkButNoAnswer
                 | Self::WorkThenReset
         )
@@ -69,6 +86,8 @@ pub(super) enum SocketState {
     Serving,
     /// Accept, then neither read nor write.
     BlackHole,
+    /// Nobody accepts, and the kernel's queue is full.
+    Unreachable,
     /// Not listening, no connection open.
     Closed,
 }
@@ -147,6 +166,7 @@ impl Faults {
         let state = match (plan.running, &plan.everywhere) {
             (false, _) | (true, Some(Fault::Refuse)) => SocketState::Closed,
             (true, Some(Fault::BlackHole)) => SocketState::BlackHole,
+            (true, Some(Fault::Unreachable)) => SocketState::Unreachable,
             (true, _) => SocketState::Serving,
         };
         // Sent under the lock, so that two changes cannot arrive in the wrong order.

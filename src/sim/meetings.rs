@@ -160,6 +160,18 @@ impl SimMeeting {
 
 /// Java's `Date.toString()` in UTC, e.g. `Tue Nov 14 22:13:20 UTC 2023`.
 pub(super) fn java_date(time: Millis) -> String {
+    let [weekday, day, month, year, clock] = date_words(time);
+    format!("{weekday} {month} {day} {clock} UTC {year}")
+}
+
+/// A `Date` header, e.g. `Tue, 14 Nov 2023 22:13:20 GMT`.
+pub(super) fn http_date(time: Millis) -> String {
+    let [weekday, day, month, year, clock] = date_words(time);
+    format!("{weekday}, {day} {month} {year} {clock} GMT")
+}
+
+/// Weekday, day of the month, month, year and time of day, in UTC.
+fn date_words(time: Millis) -> [String; 5] {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let seconds = time.0 / 1000;
@@ -178,8 +190,9 @@ pub(super) fn java_date(time: Millis) -> String {
         left -= lengths[month];
         month += 1;
     }
-    let weekday = DAYS[(days % 7) as usize];
-    format!("{weekday} {} {:02} {hour:02}:{minute:02}:{second:02} UTC {year}", MONTHS[month], left + 1)
+    let weekday = DAYS[(days % 7) as usize].to_owned();
+    let clock = format!("{hour:02}:{minute:02}:{second:02}");
+    [weekday, format!("{:02}", left + 1), MONTHS[month].to_owned(), year.to_string(), clock]
 }
 
 #[cfg(test)]
@@ -191,5 +204,6 @@ mod tests {
         assert_eq!(java_date(Millis(1_700_000_000_000)), "Tue Nov 14 22:13:20 UTC 2023");
         assert_eq!(java_date(Millis(951_782_400_000)), "Tue Feb 29 00:00:00 UTC 2000");
         assert_eq!(java_date(Millis(0)), "Thu Jan 01 00:00:00 UTC 1970");
+        assert_eq!(http_date(Millis(784_111_777_000)), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub faults: Faults,
     /// `None` while the port refuses.
     pub listener: Mutex<Option<TcpListener>>,
+    /// The connection that fills the kernel's queue, so that it drops every further one.
+    filler: Mutex<Option<std::net::TcpStream>>,
     /// Open connections.
     pub connections: watch::Sender<usize>,
     runtime: Handle,
@@ -62,6 +64,7 @@ impl SimServer {
             seen: Mutex::new(Seen::default()),
             faults: Faults::none(),
             listener: Mutex::new(Some(listener)),
+            filler: Mutex::new(None),
             connections: watch::Sender::new(0),
             runtime: Handle::current(),
         });
@@ -124,20 +127,34 @@ impl SimServer {
         self.follow(state);
     }
 
-    /// Opens or closes the listening socket before the caller goes on.
+    /// Opens, closes or stuffs the listening socket before the caller goes on.
     fn follow(&self, state: SocketState) {
         let mut listener = self.shared.listener.lock();
-        if state == SocketState::Closed {
-            *listener = None;
-        } else if listener.is_none() {
-            let _in_runtime = self.shared.runtime.enter();
-            match bound(self.shared.addr).and_then(|socket| socket.listen(BACKLOG)) {
-                Ok(open) => *listener = Some(open),
-                Err(error) => log::error!(addr:% = self.shared.addr, error:%; "simulated server cannot listen again"),
+        let was_stuffed = self.shared.filler.lock().take().is_some();
+        match state {
+            SocketState::Closed => *listener = None,
+            SocketState::Unreachable => {
+                // Linux keeps one connection more than the backlog says, and drops what asks for another.
+                self.open(&mut listener, 0);
+                let filler = std::net::TcpStream::connect(self.shared.addr);
+                *self.shared.filler.lock() = filler.ok();
             }
+            SocketState::Serving | SocketState::BlackHole if listener.is_none() || was_stuffed => {
+                self.open(&mut listener, BACKLOG);
+            }
+            SocketState::Serving | SocketState::BlackHole => {}
         }
         drop(listener);
         self.shared.faults.announce();
+    }
+
+    fn open(&self, listener: &mut Option<TcpListener>, backlog: u32) {
+        *listener = None; // the old one first: only one socket can listen
+        let _in_runtime = self.shared.runtime.enter();
+        match bound(self.shared.addr).and_then(|socket| socket.listen(backlog)) {
+            Ok(open) => *listener = Some(open),
+            Err(error) => log::error!(addr:% = self.shared.addr, error:%; "simulated server cannot listen again"),
+        }
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) fn replaced(fault: &Fault) -> io::Result<Response<Body>> {
         }
         Fault::Garbage => untouched(xml_bytes(b"\x00\x01<response><<>& \xf0\x28\x8c\x28 ]]> not <xml".to_vec())),
         Fault::XmlBomb => untouched(xml_bytes(xml_bomb().into_bytes())),
+        Fault::ExternalEntity(address) => untouched(xml_bytes(external_entity(address).into_bytes())),
         Fault::FailedKey(key) => untouched(Answer::failed(key, "simulated failure")),
         Fault::Huge(bytes) => {
             let body = StreamBody::new(huge(*bytes)).boxed_unsync();
@@ -127,6 +128,16 @@ fn huge(bytes: usize) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send {
         let now = sent + chunk.len();
         Some((Ok(Frame::data(chunk)), (Some(now), block)))
     })
+}
+
+/// A reader that follows it would fetch a file or an address for the server, and hand it on as a meeting's name.
+fn external_entity(address: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\"?><!DOCTYPE response [<!ENTITY outside SYSTEM \"{address}\">]>\
+         <response><returncode>SUCCESS</returncode><messageKey>noMeetings</messageKey>\
+         <meetingID>&outside;</meetingID><meetings><meeting><meetingName>&outside;</meetingName>\
+         <meetingID>&outside;</meetingID><internalMeetingID>outside-1</internalMeetingID></meeting></meetings></response>"
+    )
 }
 
 /// Ten entities, each ten times the one before: some kilobytes that mean ten gigabytes.

@@ -11,6 +11,9 @@ use super::recordings::SimRecording;
 use super::version::SimVersion;
 use crate::clock::{Clock, Millis, SystemClock};
 
+/// Milliseconds by which a rush of creations may go ahead of the clock.
+const LONGEST_RUN: u64 = 60_000;
+
 /// What a session token stands for.
 #[derive(Clone)]
 pub(super) struct Session {
@@ -28,13 +31,18 @@ pub(super) struct World {
     /// By session token.
     pub sessions: HashMap<String, Session>,
     pub recordings: Vec<SimRecording>,
+    /// How far the server's clock is off, milliseconds.
+    pub clock_off: i64,
     latest_create: u64,
 }
 
 impl World {
     /// A creation time no other meeting here has: internal IDs must differ even within a millisecond.
     pub(super) fn next_create_time(&mut self) -> Millis {
-        self.latest_create = SystemClock.now().0.max(self.latest_create + 1);
+        let now = SystemClock.now().0.saturating_add_signed(self.clock_off);
+        // A clock that was set follows at once; only a run of creations goes ahead of it.
+        let is_run = now.abs_diff(self.latest_create) < LONGEST_RUN;
+        self.latest_create = if is_run { now.max(self.latest_create + 1) } else { now };
         Millis(self.latest_create)
     }
 
@@ -185,5 +193,15 @@ mod tests {
         let mut world = World::default();
         let first = world.next_create_time();
         assert!(world.next_create_time() > first);
+    }
+
+    #[test]
+    fn create_times_follow_a_clock_that_is_set() {
+        const HOURS: i64 = 5 * 3_600_000;
+        let mut world = World { clock_off: HOURS, ..World::default() };
+        let ahead = world.next_create_time();
+        assert!(world.next_create_time() > ahead);
+        world.clock_off = -HOURS;
+        assert!(ahead.since(world.next_create_time()) > Duration::from_secs(9 * 3600));
     }
 }

@@ -16,7 +16,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinHandle;
 use usher::sim::Fault;
 
-use crate::harness::{Builder, FrontEnd, KILLS, Pool, Xml, eventually, note};
+use crate::harness::{Builder, FrontEnd, Pool, Xml, eventually};
+use crate::reliability::KILLS;
 
 /// Longest time that a server takes before its work, and again before its answer.
 const JITTER: Duration = Duration::from_millis(12);
@@ -392,8 +393,7 @@ async fn nothing_promised_is_lost_by_kills() {
     );
     eprintln!("{} kills in {took:.1?}: {told}; creates under way were hit {hits}", run.kills);
     assert!(books.creates as usize >= kills, "the load was real: {told}");
-    note(
-        KILLS,
+    KILLS.write(
         run.kills,
         &[
             &format!("`usher serve` killed with -9 {} times at random moments and started again", run.kills),

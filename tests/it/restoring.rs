@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use usher::sim::Fault;
 
-use crate::harness::{Builder, KILLS, Xml, eventually, note};
+use crate::harness::{Builder, Xml, eventually};
 use crate::kill_loop::{Books, Torment};
+use crate::reliability::KILLS;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_taken_under_load_serves_elsewhere_and_nothing_is_lost_or_doubled() {
@@ -40,8 +41,7 @@ async fn a_backup_taken_under_load_serves_elsewhere_and_nothing_is_lost_or_doubl
     pool.kill();
     pool.serve().await;
     books.check_alive(&pool, &moodle, &file).await;
-    note(
-        KILLS,
+    KILLS.write(
         1_000_000,
         &[
             "machine lost; a backup that was taken under load is restored elsewhere",

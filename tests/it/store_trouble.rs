@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use usher::sim::Fault;
 
-use crate::harness::{Builder, FrontEnd, Pool, STORE, eventually, eventually_within, note};
+use crate::harness::{Builder, FrontEnd, Pool, eventually, eventually_within};
+use crate::reliability::STORE;
 
 fn run(words: &[&str]) -> bool {
     let output = Command::new(words[0]).args(&words[1..]).output();
@@ -125,7 +126,7 @@ const BEFORE: &str = "name=Room&meetingID=before&attendeePW=ap&moderatorPW=mp";
 fn row(place: usize, fault: &str, readiness: &str, recovery: &str) {
     let refused = "refused in words (FAILED); no server is called before the claim is durable";
     let goes_on = "joins, running meetings, repeated creates, `end` go on; none ended, forgotten or twinned";
-    note(STORE, place, &[fault, refused, goes_on, readiness, recovery]);
+    STORE.write(place, &[fault, refused, goes_on, readiness, recovery]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,11 +54,9 @@ impl Caller<'_> {
         let call = placer.client.call(server, self.call.name(), &params.to_query(), body, self.left()).await;
         let usable = call.and_then(client::ok).and_then(|answer| {
             let reply = bbb::read_reply(&answer.body)?;
-            match reply.key.as_str() {
-                "checksumError" | "apiNotEnabled" if !reply.success => {
-                    Err(CallError::Unclear(format!("answered {}", reply.key)))
-                }
-                _ => Ok((reply, answer.body)),
+            match !reply.success && is_servers_fault(&reply.key, carries_document) {
+                true => Err(CallError::Refused(reply.key)),
+                false => Ok((reply, answer.body)),
             }
         });
         match usable {
@@ -103,6 +101,15 @@ impl Caller<'_> {
         let rules =
             Rewrite { meeting_id: Some((bbb_id.as_str(), meeting.as_str())), hide_meta_prefix: HIDDEN_META_PREFIX };
         bbb::rewrite(&body, &rules).map(Bytes::from).map_err(|_| no_answer())
+    }
+}
+
+/// Keys that say something about the server, not about the caller's request; a document may be what it failed on.
+fn is_servers_fault(key: &str, carries_document: bool) -> bool {
+    match key {
+        "checksumError" | "apiNotEnabled" => true,
+        "internalError" => !carries_document,
+        _ => false,
     }
 }
 

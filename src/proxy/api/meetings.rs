@@ -164,7 +164,7 @@ async fn ask_all_servers(caller: &Caller<'_>) {
                 // On its own task: a caller who hangs up must not leave a list half taken in.
                 let (placer, server) = (placer.clone(), view.record.clone());
                 let sweep = tokio::spawn(async move { placer.sweep(&server, sent, list).await });
-                let _ = sweep.await;
+                let _ = tokio::time::timeout(caller.left(), sweep).await;
             }
             Err(error) => placer.monitor.call_failed(view.record.id, &error),
         }

@@ -3,6 +3,7 @@
 //! Hanging faults are met by a client that waits 150 ms; nothing sleeps.
 
 use super::*;
+use crate::clock::{Clock, SystemClock};
 use crate::sim::Fault;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -52,6 +53,36 @@ async fn a_black_hole_accepts_and_is_silent_on_live_connections_too() {
     tokio::time::timeout(GENEROUS, patient.read_exact(&mut start)).await.unwrap().unwrap();
     assert_eq!(&start, b"HTTP/1.1 200 OK", "what was sent meanwhile is answered at last");
     assert!(get(&sim, "getMeetings", "").await.is_success());
+}
+
+#[tokio::test]
+async fn an_unreachable_server_answers_no_attempt_to_connect() {
+    let sim = start(SimVersion::V3_0).await;
+    let mut open = TcpStream::connect(sim.addr()).await.unwrap();
+    assert!(get(&sim, "getMeetings", "").await.is_success());
+    sim.fault(Fault::Unreachable);
+    assert!(tokio::time::timeout(IMPATIENT, TcpStream::connect(sim.addr())).await.is_err());
+    open.write_all(b"GET /bigbluebutton/api/ HTTP/1.1\r\nHost: sim\r\n\r\n").await.unwrap();
+    let mut start = [0; 15];
+    assert!(tokio::time::timeout(IMPATIENT, open.read_exact(&mut start)).await.is_err(), "open ones fall silent");
+    sim.heal();
+    tokio::time::timeout(GENEROUS, open.read_exact(&mut start)).await.unwrap().unwrap();
+    assert!(get(&sim, "getMeetings", "").await.is_success());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_shows_in_dates_and_new_meetings() {
+    let sim = start(SimVersion::V3_0).await;
+    sim.fault(Fault::ClockOff(-5 * 3600));
+    let created = get(&sim, "create", CREATE).await;
+    let told: u64 = created.element("createTime").parse().unwrap();
+    let now = SystemClock.now().0;
+    assert!((now - told).abs_diff(5 * 3_600_000) < 60_000, "{told} at {now}");
+    assert!(created.header("date").ends_with(" GMT") && created.headers.get_all("date").iter().count() == 1);
+    sim.heal();
+    let later = get(&sim, "create", "meetingID=m2&name=Biology").await;
+    assert!(later.element("createTime").parse::<u64>().unwrap() >= now);
+    assert_ne!(later.header("date"), created.header("date"));
 }
 
 #[tokio::test]
@@ -118,6 +149,9 @@ async fn replaced_answers_are_what_they_say() {
     sim.fault(Fault::XmlBomb);
     let bomb = get(&sim, "create", CREATE).await;
     assert!(bomb.body.len() < 2048 && bomb.body.contains("<!ENTITY e9"));
+    sim.fault(Fault::ExternalEntity("file:///etc/hostname".to_owned()));
+    let outside = get(&sim, "getMeetings", "").await.body;
+    assert!(outside.contains("SYSTEM \"file:///etc/hostname\"") && outside.contains("&outside;"), "{outside}");
     sim.fault(Fault::Huge(3_000_000));
     let huge = get(&sim, "create", CREATE).await;
     assert!(huge.body.len() >= 3_000_000 && huge.body.ends_with("</meetings></response>"));

@@ -5,14 +5,12 @@
 
 mod front_end;
 mod pool;
-mod rows;
 mod second;
 mod wait;
 mod wire;
 
 pub use front_end::{Answer, FrontEnd, Xml};
 pub use pool::{Builder, Pool, TenantBuilder, free_port};
-pub use rows::{KILLS, STORE, note};
 pub use second::Second;
-pub use wait::{eventually, eventually_within};
+pub use wait::{eventually, eventually_or, eventually_within};
 pub use wire::{get_raw, send_raw};

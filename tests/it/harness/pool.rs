@@ -17,6 +17,7 @@ pub struct Builder {
     tenants: Vec<TenantBuilder>,
     config: String,
     env: Vec<(String, String)>,
+    listen: std::net::IpAddr,
 }
 
 /// A tenant and how it is added.
@@ -35,6 +36,8 @@ pub struct Pool {
     pub admin: String,
     tenants: Vec<TenantBuilder>,
     env: Vec<(String, String)>,
+    /// Words before `usher serve`, such as `ip netns exec NAME`.
+    pub launcher: Vec<String>,
     process: Mutex<Option<Child>>,
     _ports: [TcpSocket; 2],
 }
@@ -52,6 +55,7 @@ impl Builder {
             tenants: vec![TenantBuilder::new("main", "tenant-secret-main", &[])],
             config: String::new(),
             env: Vec::new(),
+            listen: std::net::Ipv4Addr::LOCALHOST.into(),
         }
     }
 
@@ -86,6 +90,12 @@ impl Builder {
         self
     }
 
+    /// The address Usher listens on, in a network of its own.
+    pub fn listen(mut self, address: std::net::IpAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
     /// TOML appended to the configuration file.
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
@@ -103,9 +113,10 @@ impl Builder {
     pub async fn prepare(self) -> Pool {
         let dir = tempfile::tempdir().unwrap();
         let ((http, http_port), (admin, admin_port)) = (reserved_port(), reserved_port());
+        let address = self.listen;
         let config = format!(
-            "[listen]\nhttp = [\"127.0.0.1:{http}\"]\npublic_url = \"http://127.0.0.1:{http}\"\n\
-             [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
+            "[listen]\nhttp = [\"{address}:{http}\"]\npublic_url = \"http://{address}:{http}\"\n\
+             [admin]\nlisten = \"{address}:{admin}\"\n\
              [store]\nurl = \"sqlite:{}\"\n\
              [process]\nthreads = 2\ngrace_stop = \"2s\"\n{}",
             dir.path().join("usher.db").display(),
@@ -131,10 +142,11 @@ impl Builder {
         let mut pool = Pool {
             servers: Vec::new(),
             dir,
-            http: format!("http://127.0.0.1:{http}"),
-            admin: format!("http://127.0.0.1:{admin}"),
+            http: format!("http://{address}:{http}"),
+            admin: format!("http://{address}:{admin}"),
             tenants: self.tenants,
             env,
+            launcher: Vec::new(),
             process: Mutex::new(None),
             _ports: [http_port, admin_port],
         };
@@ -191,7 +203,7 @@ impl Pool {
     /// Starts `usher serve` without waiting for anything.
     pub fn start_process(&self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let child = self.command(&["serve"]).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let child = self.launched(&["serve"]).stderr(log).stdout(Stdio::null()).spawn().unwrap();
         *self.process.lock().unwrap() = Some(child);
     }
 
@@ -275,6 +287,16 @@ impl Pool {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
         command.arg("--config").arg(self.config_path()).args(words).stdin(Stdio::null());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The same behind the launcher, if there is one.
+    fn launched(&self, words: &[&str]) -> Command {
+        let plain = self.command(words);
+        let Some((program, rest)) = self.launcher.split_first() else { return plain };
+        let mut command = Command::new(program);
+        command.args(rest).arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -22,3 +22,12 @@ pub async fn eventually_within<T, F: Future<Output = Option<T>>>(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// The same for a check that says what is wrong; the test fails with the last of its words.
+pub async fn eventually_or<F: Future<Output = Result<(), String>>>(what: &str, mut check: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(wrong) = check().await {
+        assert!(Instant::now() < deadline, "did not happen: {what}: {wrong}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,139 @@
+//! `docs/reliability.md`: what tests saw, written down by the tests themselves.
+//!
+//! A test that has something to say calls `Section::write`; outside of `make reliability` that does nothing. The rows
+//! are JSON lines in the folder that `USHER_RELIABILITY` names, one file per section; `render` makes the document of
+//! them. To add a section: a constant here, its place in `SECTIONS`, and a test that writes rows.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use usher::clock::{Clock, SystemClock};
+
+/// One table of the document.
+pub struct Section {
+    /// Name of its file of rows; letters and dashes.
+    pub id: &'static str,
+    pub title: &'static str,
+    /// Markdown before the table.
+    pub intro: &'static str,
+    pub columns: &'static [&'static str],
+}
+
+/// In the order of the document.
+const SECTIONS: [&Section; 5] = [&ONE_SERVER, &ALL_SERVERS, &NETWORK, &KILLS, &STORE];
+
+const FAULT_COLUMNS: [&str; 7] = [
+    "fault",
+    "what front ends got while it lasted",
+    "longest answer",
+    "how the pool saw it",
+    "left `up` after",
+    "new meetings again after healing",
+    "meetings checked",
+];
+
+pub static ONE_SERVER: Section = Section {
+    id: "one-server",
+    title: "One of three servers fails",
+    intro: include_str!("reliability/one-server.md"),
+    columns: &FAULT_COLUMNS,
+};
+
+pub static ALL_SERVERS: Section = Section {
+    id: "all-servers",
+    title: "All three servers fail at once",
+    intro: include_str!("reliability/all-servers.md"),
+    columns: &FAULT_COLUMNS,
+};
+
+pub static NETWORK: Section = Section {
+    id: "network",
+    title: "The balancer's own network is cut",
+    intro: include_str!("reliability/network.md"),
+    columns: &["how it is cut", "while it is cut", "longest answer", "states", "first poll after", "ready after"],
+};
+
+pub static KILLS: Section = Section {
+    id: "kills",
+    title: "The process is killed, or its store put back",
+    intro: include_str!("reliability/kills.md"),
+    columns: &["what happens", "answered before", "what callers see", "meetings"],
+};
+
+pub static STORE: Section = Section {
+    id: "store",
+    title: "The store fails",
+    intro: include_str!("reliability/store.md"),
+    columns: &["fault", "new meetings", "everything else", "readiness", "recovery"],
+};
+
+impl Section {
+    /// Notes a row of this section; `place` orders the rows, whichever test finishes first.
+    pub fn write(&self, place: usize, cells: &[impl AsRef<str>]) {
+        assert_eq!(cells.len(), self.columns.len(), "{}: one cell per column", self.id);
+        let Some(folder) = std::env::var_os("USHER_RELIABILITY").map(PathBuf::from) else { return };
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(format!("{}.jsonl", self.id));
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        // One write per row: tests are processes of their own.
+        let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
+        let row = serde_json::json!({ "place": place, "cells": cells });
+        file.write_all(format!("{row}\n").as_bytes()).unwrap();
+    }
+
+    fn rows(&self, folder: &std::path::Path) -> Vec<Vec<String>> {
+        let text = std::fs::read_to_string(folder.join(format!("{}.jsonl", self.id))).unwrap_or_default();
+        let rows = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let mut rows: Vec<(u64, Vec<String>)> = rows
+            .map(|row| (row["place"].as_u64().unwrap(), serde_json::from_value(row["cells"].clone()).unwrap()))
+            .collect();
+        rows.sort();
+        rows.into_iter().map(|(_, cells)| cells).collect()
+    }
+}
+
+/// One section as Markdown.
+fn section(title: &str, intro: &str, columns: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let escaped = |cells: &Vec<String>| cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<String>>();
+    let mut text = format!("## {title}\n\n{}\n\n", intro.trim());
+    text.push_str(&line(&columns.iter().map(|column| (*column).to_owned()).collect::<Vec<String>>()));
+    text.push_str(&line(&columns.iter().map(|_| "---".to_owned()).collect::<Vec<String>>()));
+    rows.iter().for_each(|cells| text.push_str(&line(&escaped(cells))));
+    text
+}
+
+/// A moment as its day, in UTC.
+fn day(millis: u64) -> String {
+    let seconds = std::time::Duration::from_millis(millis);
+    let time = std::time::UNIX_EPOCH + seconds;
+    humantime::format_rfc3339_seconds(time).to_string().split('T').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+#[ignore = "the last step of `make reliability`"]
+fn render() {
+    let folder = std::env::var_os("USHER_RELIABILITY").map(PathBuf::from).expect("`make reliability` sets it");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let mut text = include_str!("reliability/head.md").trim().to_owned();
+    text.push_str(&format!(
+        "\n\nThis run: version {}, {}, {cores} cores.\n",
+        env!("CARGO_PKG_VERSION"),
+        day(SystemClock.now().0)
+    ));
+    for part in SECTIONS {
+        let rows = part.rows(&folder);
+        assert!(!rows.is_empty(), "no test wrote a row of {}", part.id);
+        text.push('\n');
+        text.push_str(&section(part.title, part.intro, part.columns, &rows));
+    }
+    std::fs::write(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md"), text).unwrap();
+}
+
+#[test]
+fn a_section_is_a_markdown_table() {
+    let rows = [vec!["a|b".to_owned(), "2".to_owned()]];
+    let text = section("Title", "Words.\n", &["one", "two"], &rows);
+    assert_eq!(text, "## Title\n\nWords.\n\n| one | two |\n| --- | --- |\n| a\\|b | 2 |\n");
+    assert_eq!(day(1_700_000_000_000), "2023-11-14");
+}
