@@ -130,7 +130,15 @@ impl Rules<'_> {
         let limits = &self.config.limits;
         self.require(limits.connections > 0, "limits.connections", "write 1 or more");
         self.require(limits.requests_per_connection > 0, "limits.requests_per_connection", "write 1 or more");
-        self.require(limits.concurrent_creates > 0, "limits.concurrent_creates", "write 1 or more");
+        for (path, number) in [
+            ("limits.concurrent_creates", limits.concurrent_creates),
+            ("limits.concurrent_fanouts", limits.concurrent_fanouts),
+            ("limits.creates_per_tenant", limits.creates_per_tenant),
+            ("limits.fanouts_per_tenant", limits.fanouts_per_tenant),
+        ] {
+            let text = format!("write a number between 1 and {}", defaults::MOST_AT_ONCE);
+            self.require((1..=defaults::MOST_AT_ONCE).contains(&number), path, text);
+        }
         self.time("limits.keepalive", limits.keepalive);
         self.time("limits.header_timeout", limits.header_timeout);
         self.time("limits.body_timeout", limits.body_timeout);

@@ -17,6 +17,10 @@ pub struct Facts {
     pub call: Option<&'static str>,
     pub tenant: Option<String>,
     pub body_read: u64,
+    /// A tenant's signature held.
+    pub signed: bool,
+    /// Refused as part of a flood: answered late, without a line in the log, and the connection is closed.
+    pub flooding: bool,
 }
 
 pub fn record(

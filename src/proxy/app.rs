@@ -15,18 +15,20 @@ use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, Re
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::access::{self, Facts};
 use super::answer::{Answer, TEXT};
 use super::body::Inbound;
 use super::request::{self, Request};
 use super::route::Route;
-use super::{Shared, api, pages};
+use super::{Shared, api, limit, pages};
 use crate::bbb::Method;
 use crate::config::Limits;
 
 /// How much of a refused body is read before the connection is closed.
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
+const LINGER_PIECE: usize = 16 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// The public side of Usher.
@@ -49,10 +51,11 @@ impl PublicApp {
     }
 
     /// Answers what cannot become a request, and closes.
-    async fn refuse(&self, session: &mut ServerSession, answer: Answer) -> Option<ReusedHttpStream> {
-        write(session, &answer, &request::new_request_id(), false, true).await;
+    async fn refuse(&self, mut session: ServerSession, answer: Answer) -> Option<ReusedHttpStream> {
         access::record_refused(&self.shared.metrics, &answer);
-        session.shutdown().await;
+        if write(&mut session, &answer, &request::new_request_id(), false, true).await {
+            linger(session).await;
+        }
         None
     }
 
@@ -88,24 +91,25 @@ impl HttpServerApp for PublicApp {
         session.set_pipelining_enabled(true);
         session.set_read_timeout(Some(config.limits.header_timeout));
         session.set_write_timeout(Some(config.limits.body_timeout));
-        let connection = self.shared.process.begin_connection(config.limits.connections);
-        // A connection too many must not wait for long, and an answer before the head would break the protocol.
-        let patience = if connection.is_some() { patience } else { config.limits.header_timeout };
-        let read = tokio::time::timeout(patience, session.read_request()).await;
+        let peer = session.client_addr().and_then(|address| address.as_inet().copied());
+        let place = limit::Place::take(&self.shared, peer, &config)?;
+        let read = tokio::time::timeout(place.patience(patience), limit::in_few_pieces(session.read_request())).await;
         match read {
-            Ok(Ok(true)) if connection.is_none() => return self.refuse(&mut session, Answer::overloaded()).await,
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) | Err(_) => return None,
-            Ok(Err(error)) => {
+            Ok(Some(Ok(true))) => {}
+            Ok(Some(Ok(false))) | Err(_) => return None,
+            Ok(None) => return self.refuse(session, limit::unreadable(None)).await,
+            Ok(Some(Err(error))) => {
                 debug!(kind = error.etype().as_str(); "unreadable request");
-                return self.refuse(&mut session, Answer::new(400, TEXT, "Bad request.\n")).await;
+                return self.refuse(session, limit::unreadable(Some(&error))).await;
             }
         }
-        let _request = self.shared.process.begin_request();
+        if let Some(refusal) = place.refusal(&self.shared) {
+            return self.refuse(session, refusal).await;
+        }
+        let counted = self.shared.process.begin_request();
         let started = Instant::now();
-        let peer = session.client_addr().and_then(|address| address.as_inet().copied());
         let Some(request) = Request::read(session.req_header(), peer, &config.listen.trusted_proxies) else {
-            return self.refuse(&mut session, Answer::new(400, TEXT, "Bad request.\n")).await;
+            return self.refuse(session, limit::unreadable(None)).await;
         };
         // Pingora has looked at the version and at `Connection`; what the client wants closed stays so.
         if session.get_keepalive().is_some() {
@@ -117,17 +121,38 @@ impl HttpServerApp for PublicApp {
         let mut inbound = Inbound::new(&mut session, &request, &self.shared.body_memory, config.limits.body_timeout);
         let answer = self.answer(&request, route, &mut inbound, &mut facts).await;
         facts.body_read = inbound.read;
+        let answer = limit::settle(&self.shared, &config, &request, route, &mut facts, answer).await;
 
         // A body that was not read to its end cannot be followed by another request.
         let stopping = *shutdown.borrow() || self.shared.process.is_draining();
-        let reusable = !stopping && session.is_body_done() && session.get_keepalive().is_some();
+        let reusable = !stopping
+            && !facts.flooding
+            && !place.is_crowded()
+            && session.is_body_done()
+            && session.get_keepalive().is_some();
+        let counted = if facts.flooding {
+            drop(counted);
+            limit::slow_down(&self.shared).await;
+            None
+        } else {
+            Some(counted)
+        };
         let written = write(&mut session, &answer, &request.id, request.method == Method::Head, !reusable).await;
-        access::record(&self.shared.metrics, &request, route, &answer, &facts, started.elapsed(), config.log.access);
+        access::record(
+            &self.shared.metrics,
+            &request,
+            route,
+            &answer,
+            &facts,
+            started.elapsed(),
+            config.log.access && !facts.flooding,
+        );
         if !written {
             return None;
         }
+        drop(counted);
         if !reusable {
-            linger(&mut session).await;
+            linger(session).await;
             return None;
         }
         let settings = HttpPersistentSettings::for_session(&session);
@@ -141,19 +166,24 @@ impl HttpServerApp for PublicApp {
 }
 
 /// Closing while the client still sends would make the kernel reset the connection and the answer could be lost, so
-/// what is on its way is read and thrown away, within bounds.
-async fn linger(session: &mut ServerSession) {
+/// what is on its way is read and thrown away, within bounds. Below HTTP: after a broken head there is no body to read.
+async fn linger(session: ServerSession) {
+    let ServerSession::H1(session) = session else { return };
+    let mut stream = session.into_inner();
     let drain = async {
+        // The client sees the end of the answer.
+        stream.shutdown().await?;
+        let mut piece = vec![0; LINGER_PIECE];
         let mut left = LINGER_BYTES;
-        while let Ok(Some(piece)) = session.read_request_body().await {
-            left = left.saturating_sub(piece.len());
-            if left == 0 {
-                break;
+        while left > 0 {
+            match stream.read(&mut piece).await? {
+                0 => break,
+                length => left = left.saturating_sub(length),
             }
         }
+        std::io::Result::Ok(())
     };
     let _ = tokio::time::timeout(LINGER_TIME, drain).await;
-    session.shutdown().await;
 }
 
 /// Writes a whole answer; false if the connection is broken.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use pingora::protocols::http::ServerSession;
+use pingora_limits::inflight::Guard;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -26,7 +27,12 @@ pub enum BodyFailure {
 pub struct Held {
     pub bytes: Bytes,
     pub share: OwnedSemaphorePermit,
+    /// What it takes of the share of its address, as long as nobody has signed it.
+    _of_address: Vec<Guard>,
 }
+
+/// Memory is taken in steps of this size for what may be announced by anybody, KiB.
+const STEP: u32 = 64;
 
 /// The body of one request, still unread.
 pub struct Inbound<'a> {
@@ -86,6 +92,29 @@ impl<'a> Inbound<'a> {
         while let Some(piece) = self.next(max).await? {
             bytes.extend_from_slice(&piece);
         }
-        Ok(Held { bytes: bytes.freeze(), share })
+        Ok(Held { bytes: bytes.freeze(), share, _of_address: Vec::new() })
+    }
+
+    /// A whole body that nobody is known to have signed. An announcement alone takes no memory, or a few callers who
+    /// announce much and send nothing would leave none for the others; and `room` says what one address may have.
+    pub async fn whole_unsigned(
+        &mut self,
+        max: u64,
+        room: impl Fn(u32) -> Option<Option<Guard>>,
+    ) -> Result<Held, BodyFailure> {
+        let mut bytes = BytesMut::new();
+        let mut share = self.memory.clone().try_acquire_many_owned(0).map_err(|_| BodyFailure::NoMemory)?;
+        let mut of_address = Vec::new();
+        let mut taken = 0;
+        while let Some(piece) = self.next(max).await? {
+            while (bytes.len() + piece.len()) as u64 > taken {
+                of_address.extend(room(STEP).ok_or(BodyFailure::NoMemory)?);
+                let step = self.memory.clone().try_acquire_many_owned(STEP).map_err(|_| BodyFailure::NoMemory)?;
+                share.merge(step);
+                taken += u64::from(STEP) * 1024;
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Held { bytes: bytes.freeze(), share, _of_address: of_address })
     }
 }

@@ -9,6 +9,7 @@ mod answer;
 mod api;
 mod app;
 mod body;
+mod limit;
 mod pages;
 mod request;
 mod route;

@@ -10,7 +10,7 @@ const ORDER: [&[&str]; 14] = [
     &["bbb"],
     &["config"],
     &["store", "metrics", "log"],
-    &["tenant", "client"],
+    &["tenant", "client", "limit"],
     &["pool"],
     &["placement"],
     &["process"],
