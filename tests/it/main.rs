@@ -13,6 +13,7 @@ mod ended;
 mod failing;
 mod first;
 mod health;
+mod hostile;
 mod killing;
 mod layers;
 mod meetings;

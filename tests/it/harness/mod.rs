@@ -11,4 +11,4 @@ mod wire;
 pub use front_end::{Answer, FrontEnd, Xml};
 pub use pool::{Builder, Pool, TenantBuilder, free_port};
 pub use wait::{eventually, eventually_within};
-pub use wire::{get_raw, send_raw};
+pub use wire::{Said, connect_from, get_raw, say, say_on, send_raw};
