@@ -66,8 +66,8 @@ impl Rules<'_> {
         let buffered = api.max_buffered >= api.max_slides;
         self.require(buffered, "api.max_buffered", "write at least api.max_slides, or no such body could ever be read");
         self.require((16..=10_000).contains(&api.max_params), "api.max_params", "write a number between 16 and 10000");
-        let query = (1024..=1 << 20).contains(&api.max_query);
-        self.require(query, "api.max_query", "write a size between 1KiB and 1MiB");
+        let query = (1024..=64 << 10).contains(&api.max_query);
+        self.require(query, "api.max_query", "write a size between 1KiB and 64KiB");
         let answer = ((64 << 10)..=1 << 30).contains(&api.max_answer);
         self.require(answer, "api.max_answer", "write a size between 64KiB and 1GiB");
         self.time("api.request_timeout", api.request_timeout);

@@ -37,7 +37,8 @@ pub const MAX_SLIDES: u64 = 64 * MIB;
 pub const MAX_BUFFERED: u64 = 256 * MIB;
 /// Parameters. BBB knows fewer than 200 and metadata is a few dozen; more is an attack on sorting.
 pub const MAX_PARAMS: usize = 512;
-/// Bytes. Welcome texts and client settings in a query reach a few KiB; servers in front of BBB stop at 64 KiB or less.
+/// Bytes. Welcome texts and client settings in a query reach a few KiB; servers in front of BBB stop at 64 KiB or less,
+/// and so does the HTTP library.
 pub const MAX_QUERY: usize = 64 * KIB as usize;
 /// `create` with slides answers after BBB has fetched them; front ends wait 30 s or more.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);

@@ -22,7 +22,7 @@ use super::answer::{Answer, TEXT};
 use super::body::Inbound;
 use super::request::{self, Request};
 use super::route::Route;
-use super::{Shared, api, limit, pages};
+use super::{Shared, api, host, limit, pages};
 use crate::bbb::Method;
 use crate::config::Limits;
 
@@ -97,7 +97,7 @@ impl HttpServerApp for PublicApp {
         match read {
             Ok(Some(Ok(true))) => {}
             Ok(Some(Ok(false))) | Err(_) => return None,
-            Ok(None) => return self.refuse(session, limit::unreadable(None)).await,
+            Ok(None) => return self.refuse(session, limit::in_crumbs()).await,
             Ok(Some(Err(error))) => {
                 debug!(kind = error.etype().as_str(); "unreadable request");
                 return self.refuse(session, limit::unreadable(Some(&error))).await;
@@ -108,7 +108,9 @@ impl HttpServerApp for PublicApp {
         }
         let counted = self.shared.process.begin_request();
         let started = Instant::now();
-        let Some(request) = Request::read(session.req_header(), peer, &config.listen.trusted_proxies) else {
+        let head = session.req_header();
+        let request = host::is_one(head).then(|| Request::read(head, peer, &config.listen.trusted_proxies)).flatten();
+        let Some(request) = request else {
             return self.refuse(session, limit::unreadable(None)).await;
         };
         // Pingora has looked at the version and at `Connection`; what the client wants closed stays so.
@@ -121,15 +123,20 @@ impl HttpServerApp for PublicApp {
         let mut inbound = Inbound::new(&mut session, &request, &self.shared.body_memory, config.limits.body_timeout);
         let answer = self.answer(&request, route, &mut inbound, &mut facts).await;
         facts.body_read = inbound.read;
+        let is_broken = inbound.is_broken;
         let answer = limit::settle(&self.shared, &config, &request, route, &mut facts, answer).await;
 
         // A body that was not read to its end cannot be followed by another request.
         let stopping = *shutdown.borrow() || self.shared.process.is_draining();
         let reusable = !stopping
+            && !is_broken
+            // Pingora takes a missing chunk size for the end of the body; others need not.
+            && !request.chunked
             && !facts.flooding
             && !place.is_crowded()
             && session.is_body_done()
             && session.get_keepalive().is_some();
+        let took = started.elapsed();
         let counted = if facts.flooding {
             drop(counted);
             limit::slow_down(&self.shared).await;
@@ -144,7 +151,7 @@ impl HttpServerApp for PublicApp {
             route,
             &answer,
             &facts,
-            started.elapsed(),
+            took,
             config.log.access && !facts.flooding,
         );
         if !written {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 use pingora_limits::inflight::Guard;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -42,6 +43,8 @@ pub struct Inbound<'a> {
     announced: Option<u64>,
     wants_continue: bool,
     pub read: u64,
+    /// Reading failed: nobody knows where a next request would begin.
+    pub is_broken: bool,
 }
 
 impl<'a> Inbound<'a> {
@@ -53,6 +56,7 @@ impl<'a> Inbound<'a> {
             announced: request.content_length.filter(|_| !request.chunked),
             wants_continue: request.expects_continue,
             read: 0,
+            is_broken: false,
         }
     }
 
@@ -63,6 +67,12 @@ impl<'a> Inbound<'a> {
 
     /// The next piece, `None` at the end. The sum of all pieces stays within `max` bytes.
     pub async fn next(&mut self, max: u64) -> Result<Option<Bytes>, BodyFailure> {
+        let piece = self.read_piece(max).await;
+        self.is_broken |= piece.is_err();
+        piece
+    }
+
+    async fn read_piece(&mut self, max: u64) -> Result<Option<Bytes>, BodyFailure> {
         if self.announced.is_some_and(|length| length > max) {
             return Err(BodyFailure::TooLarge);
         }
@@ -72,7 +82,10 @@ impl<'a> Inbound<'a> {
         let piece = tokio::time::timeout_at(self.deadline, self.session.read_request_body())
             .await
             .map_err(|_| BodyFailure::TooSlow)?
-            .map_err(|_| BodyFailure::Broken)?;
+            .map_err(|error| match error.etype() {
+                ErrorType::ReadTimedout => BodyFailure::TooSlow,
+                _ => BodyFailure::Broken,
+            })?;
         self.read += piece.as_ref().map_or(0, |piece| piece.len() as u64);
         if self.read > max {
             return Err(BodyFailure::TooLarge);

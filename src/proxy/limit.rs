@@ -31,6 +31,8 @@ use crate::process::{self, Shared};
 const PAUSE: Duration = Duration::from_secs(3);
 /// How long a connection too many may take to say what it wants.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes; the HTTP library takes no longer target.
+const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 /// Reads that the head of a request may come in. Each is parsed from the beginning, so a head in tiny pieces would cost a
 /// thousand times what it costs to send. The longest query in packets of a poor network is sixty.
 const MOST_PIECES: usize = 160;
@@ -109,13 +111,22 @@ impl<'a> Place<'a> {
 
 /// What cannot be read as HTTP is refused in words that say what to change.
 pub fn unreadable(error: Option<&pingora::Error>) -> Answer {
-    let (status, text) = match error {
-        Some(error) if error.to_string().contains("larger than") => (431, "The head of the request is too large."),
-        Some(error) if error.to_string().contains("too many headers") => (431, "The request has too many headers."),
-        Some(_) => (400, "Bad request."),
-        None => (400, "Bad request."),
+    let reason = error.map(ToString::to_string).unwrap_or_default();
+    let (status, text) = match reason {
+        reason if reason.contains("Request header larger than") => (431, "The head of the request is too large."),
+        reason if reason.contains("too many headers") => (431, "The head of the request has too many fields."),
+        // It says no more than that, and the whole target.
+        reason if reason.contains("invalid uri") && reason.len() > LONGEST_TARGET => {
+            (414, "The address of the request is too long.")
+        }
+        _ => (400, "Bad request."),
     };
     Answer::new(status, TEXT, format!("{text}\n"))
+}
+
+/// A head that came in more pieces than it needs.
+pub fn in_crumbs() -> Answer {
+    Answer::new(400, TEXT, "The head of the request came in too many pieces.\n")
 }
 
 /// After the answer is known: what no tenant has signed is counted, and beyond the limit the answer is another one.

@@ -9,6 +9,7 @@ mod answer;
 mod api;
 mod app;
 mod body;
+mod host;
 mod limit;
 mod pages;
 mod request;

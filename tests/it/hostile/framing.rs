@@ -164,7 +164,6 @@ async fn what_is_not_http_1_is_refused_cleanly() {
         b"GET /livez\r\n\r\n",
         b"GET /livez HTTP/2.0\r\nHost: t\r\n\r\n",
         b"GET /livez HTTP/9.9\r\nHost: t\r\n\r\n",
-        b"GET  /livez HTTP/1.1\r\nHost: t\r\n\r\n",
         b"/livez\r\n\r\n",
         b"\x00\x01\x02\x03\r\n\r\n",
         tls_hello,
