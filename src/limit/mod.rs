@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use pingora_limits::inflight::{Guard, Inflight};
+pub use pingora_limits::inflight::Guard;
+use pingora_limits::inflight::Inflight;
 use prometheus::IntCounter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 

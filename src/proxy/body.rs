@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
-use pingora_limits::inflight::Guard;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::request::Request;
+use crate::limit::Guard;
 
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
