@@ -81,7 +81,7 @@ impl<'a> Place<'a> {
         let among_all = shared.process.begin_connection(limit);
         let is_over = among_all.is_none() || of_address.crowd == Crowd::Over;
         let refused = if is_over { Some(shared.process.begin_refusal(limit / 8 + 16)?) } else { None };
-        Some(Self { among_all, refused: refused, of_address, peer })
+        Some(Self { among_all, refused, of_address, peer })
     }
 
     /// How long the head may take. A connection too many must not wait for long, but an answer before the head would break
