@@ -13,8 +13,8 @@ use url::Url;
 
 use super::load::{Audio, Choose, Joins, Load, LoadLimits, NetWeights, Profile, Reserve, Tlo, Video, Weights};
 use super::sections::{
-    Admin, Api, GetMeetings, Health, IsRunning, Limits, Listen, Log, LogFormat, Process, StoreConfig, StoreUrl,
-    WhenFull,
+    Admin, Api, GetMeetingInfo, GetMeetings, Health, IsRunning, Limits, Listen, Log, LogFormat, Process, StoreConfig,
+    StoreUrl, WhenFull,
 };
 use super::{Config, Sources};
 use crate::bbb::Algorithm;
@@ -40,6 +40,8 @@ pub const MAX_PARAMS: usize = 512;
 /// Bytes. Welcome texts and client settings in a query reach a few KiB; servers in front of BBB stop at 64 KiB or less,
 /// and so does the HTTP library.
 pub const MAX_QUERY: usize = 64 * KIB as usize;
+/// Bytes of a request's line and header. The longest query, and as much again for cookies and the rest.
+pub const MAX_HEAD: usize = 2 * MAX_QUERY;
 /// `create` with slides answers after BBB has fetched them; front ends wait 30 s or more.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// One lost SYN is repeated after 1 s; what has not connected after 3 s is better tried elsewhere.
@@ -180,6 +182,7 @@ fn api() -> Api {
         unsigned_form_bodies: false,
         get_meetings: GetMeetings::Live,
         is_meeting_running: IsRunning::Live,
+        get_meeting_info: GetMeetingInfo::Ask,
         when_full: WhenFull::Accept,
         logout_url: None,
     }

@@ -4,13 +4,13 @@
 //! out of its server and tenant and puts the new one in. Choosing therefore reads one sum per server and never walks
 //! the meetings. Every index is written by `insert`, `remove` and `set_internal` only.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::Tuned;
 use super::entry::{BreakoutEntry, MeetingEntry};
 use super::sums::Sums;
+use super::{HashMap, HashSet, Tuned};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId, TenantId};
 use crate::pool::Health;
@@ -43,7 +43,7 @@ impl ServerEntry {
             version: None,
             sums: Sums::default(),
             foreign: Sums::default(),
-            keys: HashSet::new(),
+            keys: HashSet::default(),
             poll_sent: None,
             poll_received: None,
         }
@@ -71,6 +71,10 @@ impl ServerEntry {
 pub(super) struct TenantEntry {
     pub sums: Sums,
     pub keys: HashSet<MeetingKey>,
+    /// Changes with whatever getMeetings shows; never the same twice, whichever tenant.
+    pub edition: u64,
+    /// When the oldest poll was sent among those of its meetings; `None` if it has to be looked for again.
+    pub oldest_poll: Option<Option<Millis>>,
 }
 
 #[derive(Debug)]
@@ -87,6 +91,8 @@ pub(super) struct State {
     pub breakouts_internal: HashMap<InternalId, MeetingKey>,
     /// Meetings whose contribution changes with time alone.
     pub awake: HashSet<MeetingKey>,
+    /// The last edition given out.
+    editions: u64,
 }
 
 impl State {
@@ -94,13 +100,14 @@ impl State {
         Self {
             tuned,
             servers: BTreeMap::new(),
-            meetings: HashMap::new(),
-            tenants: HashMap::new(),
-            by_bbb: HashMap::new(),
-            by_internal: HashMap::new(),
-            breakouts: HashMap::new(),
-            breakouts_internal: HashMap::new(),
-            awake: HashSet::new(),
+            meetings: HashMap::default(),
+            tenants: HashMap::default(),
+            by_bbb: HashMap::default(),
+            by_internal: HashMap::default(),
+            breakouts: HashMap::default(),
+            breakouts_internal: HashMap::default(),
+            awake: HashSet::default(),
+            editions: 0,
         }
     }
 
@@ -117,7 +124,17 @@ impl State {
         }
         self.link_breakouts(&key, &entry.breakouts);
         self.meetings.insert(key.clone(), entry);
+        self.new_edition(key.tenant);
         self.refresh(&key, now);
+    }
+
+    /// What the tenant's getMeetings shows is not what it was.
+    fn new_edition(&mut self, tenant: TenantId) {
+        self.editions += 1;
+        if let Some(tenant) = self.tenants.get_mut(&tenant) {
+            tenant.edition = self.editions;
+            tenant.oldest_poll = None;
+        }
     }
 
     /// Takes a meeting out of every index and sum.
@@ -140,6 +157,7 @@ impl State {
         }
         self.unlink_breakouts(key, &entry.breakouts);
         self.awake.remove(key);
+        self.new_edition(key.tenant);
         Some(entry)
     }
 
@@ -153,7 +171,12 @@ impl State {
         let entry = self.meetings.get_mut(key)?;
         let before = entry.internal_id.clone();
         let old_breakouts = entry.breakouts.clone();
+        let old_xml = entry.xml.clone();
+        let old_proof = entry.confirmation();
         let result = change(entry);
+        let is_shown_otherwise = entry.xml != old_xml
+            || entry.confirmation() != old_proof
+            || !entry.breakouts.iter().map(|room| &room.xml).eq(old_breakouts.iter().map(|room| &room.xml));
         if before != entry.internal_id {
             if let Some(internal_id) = before {
                 unlink(&mut self.by_internal, &internal_id, key);
@@ -165,6 +188,11 @@ impl State {
         let breakouts = entry.breakouts.clone();
         self.unlink_breakouts(key, &old_breakouts);
         self.link_breakouts(key, &breakouts);
+        if is_shown_otherwise {
+            self.new_edition(key.tenant);
+        } else if let Some(tenant) = self.tenants.get_mut(&key.tenant) {
+            tenant.oldest_poll = None;
+        }
         self.refresh(key, now);
         Some(result)
     }
@@ -231,7 +259,7 @@ impl State {
     /// Every index and sum, recomputed from the entries alone.
     pub fn assert_consistent(&self) {
         let mut servers: BTreeMap<ServerId, Sums> = self.servers.keys().map(|id| (*id, Sums::default())).collect();
-        let mut tenants: HashMap<TenantId, Sums> = HashMap::new();
+        let mut tenants: HashMap<TenantId, Sums> = HashMap::default();
         for (key, entry) in &self.meetings {
             *servers.get_mut(&entry.server).expect("an entry points to a server that is gone") += entry.share;
             *tenants.entry(key.tenant).or_default() += entry.share;

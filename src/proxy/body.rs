@@ -37,9 +37,7 @@ const STEP: u32 = 64;
 
 /// The body of one request, still unread.
 pub struct Inbound<'a> {
-    session: &'a mut ServerSession,
-    memory: &'a Arc<Semaphore>,
-    deadline: Instant,
+    from: Option<Source<'a>>,
     announced: Option<u64>,
     wants_continue: bool,
     pub read: u64,
@@ -47,12 +45,21 @@ pub struct Inbound<'a> {
     pub is_broken: bool,
 }
 
+struct Source<'a> {
+    session: &'a mut ServerSession,
+    memory: &'a Arc<Semaphore>,
+    deadline: Instant,
+}
+
 impl<'a> Inbound<'a> {
+    /// For a request that has none.
+    pub fn none() -> Self {
+        Self { from: None, announced: None, wants_continue: false, read: 0, is_broken: false }
+    }
+
     pub fn new(session: &'a mut ServerSession, request: &Request, memory: &'a Arc<Semaphore>, limit: Duration) -> Self {
         Self {
-            session,
-            memory,
-            deadline: Instant::now() + limit,
+            from: Some(Source { session, memory, deadline: Instant::now() + limit }),
             announced: request.content_length.filter(|_| !request.chunked),
             wants_continue: request.expects_continue,
             read: 0,
@@ -76,10 +83,11 @@ impl<'a> Inbound<'a> {
         if self.announced.is_some_and(|length| length > max) {
             return Err(BodyFailure::TooLarge);
         }
+        let Some(source) = &mut self.from else { return Ok(None) };
         if std::mem::take(&mut self.wants_continue) {
-            self.session.write_continue_response().await.map_err(|_| BodyFailure::Broken)?;
+            source.session.write_continue_response().await.map_err(|_| BodyFailure::Broken)?;
         }
-        let piece = tokio::time::timeout_at(self.deadline, self.session.read_request_body())
+        let piece = tokio::time::timeout_at(source.deadline, source.session.read_request_body())
             .await
             .map_err(|_| BodyFailure::TooSlow)?
             .map_err(|error| match error.etype() {
@@ -100,7 +108,8 @@ impl<'a> Inbound<'a> {
         if self.announced.is_some_and(|length| length > max) {
             return Err(BodyFailure::TooLarge);
         }
-        let share = self.memory.clone().try_acquire_many_owned(share).map_err(|_| BodyFailure::NoMemory)?;
+        let memory = self.from.as_ref().map(|source| source.memory.clone()).ok_or(BodyFailure::Broken)?;
+        let share = memory.try_acquire_many_owned(share).map_err(|_| BodyFailure::NoMemory)?;
         let mut bytes = BytesMut::with_capacity(self.announced.unwrap_or(0).min(max) as usize);
         while let Some(piece) = self.next(max).await? {
             bytes.extend_from_slice(&piece);
@@ -116,13 +125,14 @@ impl<'a> Inbound<'a> {
         room: impl Fn(u32) -> Option<Option<Guard>>,
     ) -> Result<Held, BodyFailure> {
         let mut bytes = BytesMut::new();
-        let mut share = self.memory.clone().try_acquire_many_owned(0).map_err(|_| BodyFailure::NoMemory)?;
+        let memory = self.from.as_ref().map(|source| source.memory.clone()).ok_or(BodyFailure::Broken)?;
+        let mut share = memory.clone().try_acquire_many_owned(0).map_err(|_| BodyFailure::NoMemory)?;
         let mut of_address = Vec::new();
         let mut taken = 0;
         while let Some(piece) = self.next(max).await? {
             while (bytes.len() + piece.len()) as u64 > taken {
                 of_address.extend(room(STEP).ok_or(BodyFailure::NoMemory)?);
-                let step = self.memory.clone().try_acquire_many_owned(STEP).map_err(|_| BodyFailure::NoMemory)?;
+                let step = memory.clone().try_acquire_many_owned(STEP).map_err(|_| BodyFailure::NoMemory)?;
                 share.merge(step);
                 taken += u64::from(STEP) * 1024;
             }

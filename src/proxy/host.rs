@@ -11,9 +11,14 @@ use pingora::http::RequestHeader;
 /// target is absolute.
 pub fn is_one(head: &RequestHeader) -> bool {
     match head.headers.get(HOST) {
-        Some(host) => host.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(byte)),
+        Some(host) => is_name(host.as_bytes()),
         None => head.version != Version::HTTP_11 || head.uri.authority().is_some(),
     }
+}
+
+/// A name or an address, with or without a port.
+pub fn is_name(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']'))
 }
 
 #[cfg(test)]

@@ -8,10 +8,7 @@
 //! costs as much as any other and would only invite the next one. The signature is looked at all the same: a neighbour
 //! behind the same address who has one is served.
 
-use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::access::Facts;
@@ -25,6 +22,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::limit::{Counted, Crowd, Reason, Refusal};
 use crate::process::{self, Shared};
+use crate::tenant::Tenant;
 
 /// How long a flooding caller waits for its answer. With `limits.connections_per_address` it bounds what such an address
 /// can send: 2048 connections, a request each 3 s.
@@ -33,9 +31,6 @@ const PAUSE: Duration = Duration::from_secs(3);
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes; the HTTP library takes no longer target.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
-/// Reads that the head of a request may come in. Each is parsed from the beginning, so a head in tiny pieces would cost a
-/// thousand times what it costs to send. The longest query in packets of a poor network is sixty.
-const MOST_PIECES: usize = 160;
 
 /// What a caller is told who has had too much; `call` if it got as far as a call of the API.
 pub fn answer(refusal: Refusal, call: Option<Call>) -> Answer {
@@ -124,11 +119,6 @@ pub fn unreadable(error: Option<&pingora::Error>) -> Answer {
     Answer::new(status, TEXT, format!("{text}\n"))
 }
 
-/// A head that came in more pieces than it needs.
-pub fn in_crumbs() -> Answer {
-    Answer::new(400, TEXT, "The head of the request came in too many pieces.\n")
-}
-
 /// After the answer is known: what no tenant has signed is counted, and beyond the limit the answer is another one.
 pub async fn settle(
     shared: &Shared,
@@ -146,7 +136,7 @@ pub async fn settle(
         Ok(()) => made,
         Err(refusal) => {
             facts.flooding = true;
-            shared.limiter.tell(refusal.reason, request.client, facts.tenant.as_deref());
+            shared.limiter.tell(refusal.reason, request.client, facts.tenant.as_deref().map(Tenant::name));
             let call = match route {
                 Route::Api { segment, .. } => Some(Call::from_segment(segment)),
                 _ => None,
@@ -162,19 +152,4 @@ pub async fn slow_down(shared: &Shared) {
     while tokio::time::Instant::now() < end && !shared.process.is_draining() {
         tokio::time::sleep(PAUSE / 10).await;
     }
-}
-
-/// Gives up on a head that comes in too many pieces: `None`.
-pub async fn in_few_pieces<T>(read: impl Future<Output = T>) -> Option<T> {
-    let mut read = pin!(read);
-    let mut pieces = 0;
-    poll_fn(|context| match read.as_mut().poll(context) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending if pieces >= MOST_PIECES => Poll::Ready(None),
-        Poll::Pending => {
-            pieces += 1;
-            Poll::Pending
-        }
-    })
-    .await
 }
