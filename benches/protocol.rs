@@ -1,6 +1,8 @@
 //! What one request costs before any network: signatures, parameters, choosing, rendering.
 
 use std::hint::black_box;
+use std::net::IpAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -8,6 +10,8 @@ use usher::bbb::{self, Algorithm, Params};
 use usher::clock::Millis;
 use usher::config::{Config, WhenFull};
 use usher::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
+use usher::limit::Limiter;
+use usher::metrics::Metrics;
 use usher::placement::{Confirmed, Ledger, LedgerSettings, Wish};
 use usher::pool::Health;
 use usher::store::{Confirmation, ServerRecord, ServerState};
@@ -137,5 +141,16 @@ fn rendering(c: &mut Criterion) {
     c.bench_function("read a poll of 200 meetings", |b| b.iter(|| bbb::read_meetings(black_box(&listed))));
 }
 
-criterion_group!(benches, signatures, parameters, placing, rendering);
+fn limits(c: &mut Criterion) {
+    let metrics = Metrics::new().expect("metrics have different names");
+    let (limiter, config) = (Limiter::new(&metrics), Config::builtin());
+    let client = Some(IpAddr::from([192, 0, 2, 1]));
+    let now = Instant::now();
+    let checksum = [b'a'; 64];
+    c.bench_function("count a connection", |b| b.iter(|| limiter.connect(black_box(client), &config)));
+    c.bench_function("count a join", |b| b.iter(|| limiter.join(black_box(client), &checksum, &config, now)));
+    c.bench_function("count an unsigned request", |b| b.iter(|| limiter.unsigned(black_box(client), &config, now)));
+}
+
+criterion_group!(benches, signatures, parameters, placing, rendering, limits);
 criterion_main!(benches);

@@ -3,7 +3,7 @@
 //! The folders are layers; a module uses only what stands before it:
 //!
 //! ```text
-//! error, ids, clock → bbb → config → store, metrics, log → tenant, client → pool → placement → process
+//! error, ids, clock → bbb → config → store, metrics, log → tenant, client, limit → pool → placement → process
 //!                   → proxy, admin → serve → sim, cli → main
 //! ```
 //!
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod limit;
 pub mod log;
 pub mod metrics;
 pub mod placement;

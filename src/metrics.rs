@@ -52,6 +52,7 @@ pub struct Metrics {
     pub store_duration: HistogramVec,
     pub own_network_fault: IntGauge,
     pub connections: IntGauge,
+    pub limited: IntCounterVec,
     pub log_lines_dropped: IntCounter,
 }
 
@@ -136,6 +137,11 @@ impl Metrics {
                 "1 while all servers fail at once, which is taken as our own fault.",
             )?,
             connections: make.gauge("usher_http_connections", "Open connections on the public listeners.")?,
+            limited: make.counters(
+                "usher_limited_total",
+                "Refusals by limits of addresses and tenants.",
+                &["reason"],
+            )?,
             log_lines_dropped: make.counter("usher_log_lines_dropped_total", "Log lines lost to a slow writer.")?,
             registry: make.registry,
         })

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::limit::Limiter;
 use crate::metrics::Metrics;
 use crate::placement::Placer;
 use crate::pool::Health;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub body_memory: Arc<Semaphore>,
     /// Creates that may be at work at once.
     pub creates: Arc<Semaphore>,
+    /// What one address and one tenant may have.
+    pub limiter: Limiter,
     pub process: Arc<Process>,
 }
 
@@ -45,6 +48,7 @@ pub struct Process {
     draining: AtomicBool,
     in_flight: AtomicUsize,
     connections: AtomicUsize,
+    refusals: AtomicUsize,
 }
 
 impl Process {
@@ -74,6 +78,12 @@ impl Process {
     pub fn begin_connection(&self, limit: usize) -> Option<Counted<'_>> {
         let counted = Counted::one_more(&self.connections);
         (self.connections.load(Ordering::Acquire) <= limit).then_some(counted)
+    }
+
+    /// One more connection that is being refused, unless there are `limit` already.
+    pub fn begin_refusal(&self, limit: usize) -> Option<Counted<'_>> {
+        let counted = Counted::one_more(&self.refusals);
+        (self.refusals.load(Ordering::Acquire) <= limit).then_some(counted)
     }
 
     pub fn connections(&self) -> usize {

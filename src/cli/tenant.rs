@@ -42,7 +42,7 @@ pub enum TenantCommand {
     /// Rules for the parameters of create and join
     #[command(subcommand)]
     Param(ParamCommand),
-    /// Most meetings and people of a tenant
+    /// Most meetings, people and requests of a tenant
     #[command(subcommand)]
     Limit(LimitCommand),
 }
@@ -66,6 +66,9 @@ pub struct AddTenant {
     pub max_meetings: Option<Change<u32>>,
     #[arg(long, value_name = "N", value_parser = parse_cap)]
     pub max_people: Option<Change<u32>>,
+    /// Signed requests in a second
+    #[arg(long, value_name = "N", value_parser = parse_cap)]
+    pub max_requests: Option<Change<u32>>,
 }
 
 #[derive(Args)]
@@ -103,11 +106,14 @@ pub enum LimitCommand {
     Set {
         tenant: String,
         /// A number, or `none`
-        #[arg(long, value_name = "N", value_parser = parse_cap, required_unless_present = "max_people")]
+        #[arg(long, value_name = "N", value_parser = parse_cap, required_unless_present_any = ["max_people", "max_requests"])]
         max_meetings: Option<Change<u32>>,
         /// A number, or `none`
         #[arg(long, value_name = "N", value_parser = parse_cap)]
         max_people: Option<Change<u32>>,
+        /// Signed requests in a second; a number, or `none` for what the configuration says
+        #[arg(long, value_name = "N", value_parser = parse_cap)]
+        max_requests: Option<Change<u32>>,
     },
 }
 
@@ -127,10 +133,11 @@ pub async fn run(context: &Context, command: TenantCommand) -> Result<Report, Cl
         TenantCommand::Remove { name, force } => remove(context, &name, force).await,
         TenantCommand::Secret(command) => tenant_secret::run(context, command).await,
         TenantCommand::Param(command) => tenant_param::run(context, command).await,
-        TenantCommand::Limit(LimitCommand::Set { tenant, max_meetings, max_people }) => {
+        TenantCommand::Limit(LimitCommand::Set { tenant, max_meetings, max_people, max_requests }) => {
             let mut record = context.tenant(&tenant).await?;
             record.max_meetings = max_meetings.map_or(record.max_meetings, |cap| cap.value());
             record.max_people = max_people.map_or(record.max_people, |cap| cap.value());
+            record.max_requests = max_requests.map_or(record.max_requests, |cap| cap.value());
             save(context, record, format!("limits of tenant {tenant} set")).await
         }
     }
@@ -163,6 +170,7 @@ async fn add(context: &Context, wish: AddTenant) -> Result<Report, CliError> {
             params: Vec::new(),
             max_meetings: wish.max_meetings.and_then(|cap| cap.value()),
             max_people: wish.max_people.and_then(|cap| cap.value()),
+            max_requests: wish.max_requests.and_then(|cap| cap.value()),
             pool: sorted(wish.pool),
             region: wish.region.and_then(|region| region.value()),
         })

@@ -262,6 +262,8 @@ async fn rules_and_limits_are_set_and_unset() {
     assert_eq!(desk.done("tenant param list a").await.json.as_array().unwrap().len(), 2);
     let limited = desk.done("tenant limit set a --max-people 500 --max-meetings 20").await;
     assert_eq!((&limited.json["max_people"], &limited.json["max_meetings"]), (&500.into(), &20.into()));
+    let slowed = desk.done("tenant limit set a --max-requests 50").await;
+    assert_eq!((&slowed.json["max_requests"], &slowed.json["max_people"]), (&50.into(), &500.into()));
     let freed = desk.done("tenant limit set a --max-people none").await;
     assert_eq!((&freed.json["max_people"], &freed.json["max_meetings"]), (&json!(null), &20.into()));
 }

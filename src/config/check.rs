@@ -66,8 +66,8 @@ impl Rules<'_> {
         let buffered = api.max_buffered >= api.max_slides;
         self.require(buffered, "api.max_buffered", "write at least api.max_slides, or no such body could ever be read");
         self.require((16..=10_000).contains(&api.max_params), "api.max_params", "write a number between 16 and 10000");
-        let query = (1024..=1 << 20).contains(&api.max_query);
-        self.require(query, "api.max_query", "write a size between 1KiB and 1MiB");
+        let query = (1024..=64 << 10).contains(&api.max_query);
+        self.require(query, "api.max_query", "write a size between 1KiB and 64KiB");
         let answer = ((64 << 10)..=1 << 30).contains(&api.max_answer);
         self.require(answer, "api.max_answer", "write a size between 64KiB and 1GiB");
         self.time("api.request_timeout", api.request_timeout);
@@ -130,7 +130,15 @@ impl Rules<'_> {
         let limits = &self.config.limits;
         self.require(limits.connections > 0, "limits.connections", "write 1 or more");
         self.require(limits.requests_per_connection > 0, "limits.requests_per_connection", "write 1 or more");
-        self.require(limits.concurrent_creates > 0, "limits.concurrent_creates", "write 1 or more");
+        for (path, number) in [
+            ("limits.concurrent_creates", limits.concurrent_creates),
+            ("limits.concurrent_fanouts", limits.concurrent_fanouts),
+            ("limits.creates_per_tenant", limits.creates_per_tenant),
+            ("limits.fanouts_per_tenant", limits.fanouts_per_tenant),
+        ] {
+            let text = format!("write a number between 1 and {}", defaults::MOST_AT_ONCE);
+            self.require((1..=defaults::MOST_AT_ONCE).contains(&number), path, text);
+        }
         self.time("limits.keepalive", limits.keepalive);
         self.time("limits.header_timeout", limits.header_timeout);
         self.time("limits.body_timeout", limits.body_timeout);

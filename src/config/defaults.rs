@@ -4,10 +4,11 @@
 //! formula come from load-model.md section 9, where they are derived.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::load::{Audio, Choose, Joins, Load, LoadLimits, NetWeights, Profile, Reserve, Tlo, Video, Weights};
@@ -36,7 +37,8 @@ pub const MAX_SLIDES: u64 = 64 * MIB;
 pub const MAX_BUFFERED: u64 = 256 * MIB;
 /// Parameters. BBB knows fewer than 200 and metadata is a few dozen; more is an attack on sorting.
 pub const MAX_PARAMS: usize = 512;
-/// Bytes. Welcome texts and client settings in a query reach a few KiB; servers in front of BBB stop at 64 KiB or less.
+/// Bytes. Welcome texts and client settings in a query reach a few KiB; servers in front of BBB stop at 64 KiB or less,
+/// and so does the HTTP library.
 pub const MAX_QUERY: usize = 64 * KIB as usize;
 /// Bytes of a request's line and header. The longest query, and as much again for cookies and the rest.
 pub const MAX_HEAD: usize = 2 * MAX_QUERY;
@@ -78,6 +80,28 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const REQUESTS_PER_CONNECTION: u32 = 10_000;
 /// A rush at the full hour is a few hundred; more waits would outlive the callers' patience.
 pub const CONCURRENT_CREATES: usize = 512;
+/// Each asks every server for a list that BBB reads from disk; a server has 200 threads for everything.
+pub const CONCURRENT_FANOUTS: usize = 64;
+/// More waits than any machine can hold; a slip of the finger must not be beyond what a semaphore counts.
+pub const MOST_AT_ONCE: usize = 1_000_000;
+
+/// One laptop can open tens of thousands of connections, and must not get near the limit of all: a thirty-second of it.
+/// A school of 2 000 behind one address comes within some minutes, and over half of this number its connections are
+/// closed after each answer, so it does not get there.
+pub const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS / 32;
+/// In a minute, all of which may come at once. What nobody signed is a page, a probe or a mistake: a school whose links
+/// have all expired makes two such requests for each pupil, while a laptop is held to 50 a second, a few thousandths of a
+/// core.
+pub const UNSIGNED_PER_ADDRESS: u32 = 3_000;
+/// In a minute, all of which may come at once. Each join counts as a person until a poll knows better, so one link must
+/// not count as a lecture. A browser uses its link once or twice; a class with one common link gets in within seconds.
+pub const SAME_JOIN_PER_ADDRESS: u32 = 30;
+/// Off: a guess would refuse the rush of an honest university. Whoever has several customers sets it.
+pub const REQUESTS_PER_TENANT: u32 = 0;
+/// Half of all: a tenant whose front end has gone mad leaves the other half to the others.
+pub const CREATES_PER_TENANT: usize = CONCURRENT_CREATES / 2;
+/// A quarter of all.
+pub const FANOUTS_PER_TENANT: usize = CONCURRENT_FANOUTS / 4;
 
 /// Threads. More than any machine has cores worth using; a slip of the finger must not start a million.
 pub const MAX_THREADS: usize = 1024;
@@ -109,6 +133,14 @@ pub fn config() -> Config {
             body_timeout: BODY_TIMEOUT,
             requests_per_connection: REQUESTS_PER_CONNECTION,
             concurrent_creates: CONCURRENT_CREATES,
+            concurrent_fanouts: CONCURRENT_FANOUTS,
+            connections_per_address: CONNECTIONS_PER_ADDRESS,
+            unsigned_per_address: UNSIGNED_PER_ADDRESS,
+            same_join_per_address: SAME_JOIN_PER_ADDRESS,
+            requests_per_tenant: REQUESTS_PER_TENANT,
+            creates_per_tenant: CREATES_PER_TENANT,
+            fanouts_per_tenant: FANOUTS_PER_TENANT,
+            exempt: exempt(),
         },
         log: Log { format: LogFormat::Text, level: log::LevelFilter::Info, access: true },
         process: Process { threads: 0, grace_stop: GRACE_STOP },
@@ -118,6 +150,13 @@ pub fn config() -> Config {
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// This machine: with a proxy on it that nobody has declared, all the world comes from loopback; and whoever is on the
+/// machine has simpler ways to hurt.
+fn exempt() -> Vec<IpNet> {
+    let loopback: [(IpAddr, u8); 2] = [(Ipv4Addr::new(127, 0, 0, 0).into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
+    loopback.into_iter().map(|(address, bits)| IpNet::new_assert(address, bits)).collect()
 }
 
 #[allow(clippy::expect_used)] // a constant; every test of this module would fail

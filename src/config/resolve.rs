@@ -183,6 +183,14 @@ impl Keys<'_> {
         self.read("limits.body_timeout", &mut limits.body_timeout, value::duration);
         self.read("limits.requests_per_connection", &mut limits.requests_per_connection, value::whole);
         self.read("limits.concurrent_creates", &mut limits.concurrent_creates, value::whole);
+        self.read("limits.concurrent_fanouts", &mut limits.concurrent_fanouts, value::whole);
+        self.read("limits.connections_per_address", &mut limits.connections_per_address, value::whole);
+        self.read("limits.unsigned_per_address", &mut limits.unsigned_per_address, value::whole);
+        self.read("limits.same_join_per_address", &mut limits.same_join_per_address, value::whole);
+        self.read("limits.requests_per_tenant", &mut limits.requests_per_tenant, value::whole);
+        self.read("limits.creates_per_tenant", &mut limits.creates_per_tenant, value::whole);
+        self.read("limits.fanouts_per_tenant", &mut limits.fanouts_per_tenant, value::whole);
+        self.read("limits.exempt", &mut limits.exempt, |found| value::list(found, value::network));
         let words = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         self.read("log.format", &mut config.log.format, |found| value::word(found, &words));
         let words = [

@@ -153,6 +153,22 @@ pub struct Limits {
     pub requests_per_connection: u32,
     /// `create` calls under way at once.
     pub concurrent_creates: usize,
+    /// Calls to all servers (`getRecordings` and its like) under way at once.
+    pub concurrent_fanouts: usize,
+    /// Open connections of one address; 0 = no limit. One IPv6 /64 counts as one address, here and below.
+    pub connections_per_address: usize,
+    /// Requests of one address in a minute that no tenant has signed; 0 = no limit.
+    pub unsigned_per_address: u32,
+    /// Uses of the same join link by one address in a minute; 0 = no limit.
+    pub same_join_per_address: u32,
+    /// Signed requests of one tenant in a second, if it has no limit of its own; 0 = no limit.
+    pub requests_per_tenant: u32,
+    /// `create` calls of one tenant under way at once.
+    pub creates_per_tenant: usize,
+    /// Calls to all servers of one tenant under way at once.
+    pub fanouts_per_tenant: usize,
+    /// Networks that the limits for addresses do not apply to.
+    pub exempt: Vec<IpNet>,
 }
 
 /// `[log]`.

@@ -22,6 +22,10 @@ pub struct Facts {
     pub call: Option<Call>,
     pub tenant: Option<Arc<Tenant>>,
     pub body_read: u64,
+    /// A tenant's signature held.
+    pub signed: bool,
+    /// Refused as part of a flood: answered late, without a line in the log, and the connection is closed.
+    pub flooding: bool,
 }
 
 /// Keeps the books of the public listeners.

@@ -155,6 +155,7 @@ pub fn known_key(key: &str) -> &'static str {
         "requestTooLarge",
         "requestTimeout",
         "badRequest",
+        "tooManyRequests",
         "sessionCall",
     ];
     KEYS.iter().find(|known| **known == key).copied().unwrap_or("other")

@@ -25,7 +25,7 @@ use super::head::{self, Lane, Scan};
 use super::request::{self, Request};
 use super::route::Route;
 use super::write::After;
-use super::{Shared, api, pages, session, write};
+use super::{Shared, api, limit, pages, session, write};
 use crate::bbb::Method;
 use crate::config::{Config, MAX_HEAD};
 
@@ -71,15 +71,18 @@ impl PublicApp {
         let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
         let left = config.limits.requests_per_connection;
         let mut connection = Connection { stream, peer, bytes: BytesMut::new(), left };
-        let place = self.shared.process.begin_connection(config.limits.connections);
+        let Some(place) = limit::Place::take(&self.shared, peer, &config) else { return };
         // One long timer for the whole connection: moving it on is cheap, making one for each request is not.
-        let mut timer = Box::pin(sleep(config.limits.header_timeout));
-        if place.is_none() {
+        let mut timer = Box::pin(sleep(place.patience(config.limits.header_timeout)));
+        if let Some(refusal) = place.refusal(&self.shared) {
             // An answer before the head would break the protocol.
             if let Head::Complete(..) = connection.head(timer.as_mut()).await {
-                self.refuse(&mut connection.stream, &Answer::overloaded()).await;
+                self.refuse(&mut connection.stream, &refusal).await;
             }
             return;
+        }
+        if place.is_crowded() {
+            connection.left = 1;
         }
         loop {
             let (length, scan) = match connection.head(timer.as_mut()).await {
@@ -133,10 +136,16 @@ impl PublicApp {
         let route = Route::of(&request.path);
         let mut facts = Facts::default();
         let answer = self.answer(request, route, &mut Inbound::none(), &mut facts).await;
+        let answer = limit::settle(&self.shared, config, request, route, &mut facts, answer).await;
+        let took = started.elapsed();
+        let last = last || facts.flooding;
+        if facts.flooding {
+            limit::slow_down(&self.shared).await;
+        }
         let after = if last || self.shared.process.is_draining() { After::Close } else { After::Keep };
         let head_only = request.method == Method::Head;
         let written = write::answer(stream, &answer, &request.id, head_only, after, config.limits.body_timeout).await;
-        self.access.record(request, route, &answer, &facts, started.elapsed(), config.log.access);
+        self.access.record(request, route, &answer, &facts, took, config.log.access && !facts.flooding);
         if written && after == After::Close {
             linger(stream).await;
         }

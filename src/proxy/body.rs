@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::request::Request;
+use crate::limit::Guard;
 
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,12 @@ pub enum BodyFailure {
 pub struct Held {
     pub bytes: Bytes,
     pub share: OwnedSemaphorePermit,
+    /// What it takes of the share of its address, as long as nobody has signed it.
+    _of_address: Vec<Guard>,
 }
+
+/// Memory is taken in steps of this size for what may be announced by anybody, KiB.
+const STEP: u32 = 64;
 
 /// The body of one request, still unread.
 pub struct Inbound<'a> {
@@ -34,6 +41,8 @@ pub struct Inbound<'a> {
     announced: Option<u64>,
     wants_continue: bool,
     pub read: u64,
+    /// Reading failed: nobody knows where a next request would begin.
+    pub is_broken: bool,
 }
 
 struct Source<'a> {
@@ -45,7 +54,7 @@ struct Source<'a> {
 impl<'a> Inbound<'a> {
     /// For a request that has none.
     pub fn none() -> Self {
-        Self { from: None, announced: None, wants_continue: false, read: 0 }
+        Self { from: None, announced: None, wants_continue: false, read: 0, is_broken: false }
     }
 
     pub fn new(session: &'a mut ServerSession, request: &Request, memory: &'a Arc<Semaphore>, limit: Duration) -> Self {
@@ -54,6 +63,7 @@ impl<'a> Inbound<'a> {
             announced: request.content_length.filter(|_| !request.chunked),
             wants_continue: request.expects_continue,
             read: 0,
+            is_broken: false,
         }
     }
 
@@ -64,6 +74,12 @@ impl<'a> Inbound<'a> {
 
     /// The next piece, `None` at the end. The sum of all pieces stays within `max` bytes.
     pub async fn next(&mut self, max: u64) -> Result<Option<Bytes>, BodyFailure> {
+        let piece = self.read_piece(max).await;
+        self.is_broken |= piece.is_err();
+        piece
+    }
+
+    async fn read_piece(&mut self, max: u64) -> Result<Option<Bytes>, BodyFailure> {
         if self.announced.is_some_and(|length| length > max) {
             return Err(BodyFailure::TooLarge);
         }
@@ -74,7 +90,10 @@ impl<'a> Inbound<'a> {
         let piece = tokio::time::timeout_at(source.deadline, source.session.read_request_body())
             .await
             .map_err(|_| BodyFailure::TooSlow)?
-            .map_err(|_| BodyFailure::Broken)?;
+            .map_err(|error| match error.etype() {
+                ErrorType::ReadTimedout => BodyFailure::TooSlow,
+                _ => BodyFailure::Broken,
+            })?;
         self.read += piece.as_ref().map_or(0, |piece| piece.len() as u64);
         if self.read > max {
             return Err(BodyFailure::TooLarge);
@@ -95,6 +114,30 @@ impl<'a> Inbound<'a> {
         while let Some(piece) = self.next(max).await? {
             bytes.extend_from_slice(&piece);
         }
-        Ok(Held { bytes: bytes.freeze(), share })
+        Ok(Held { bytes: bytes.freeze(), share, _of_address: Vec::new() })
+    }
+
+    /// A whole body that nobody is known to have signed. An announcement alone takes no memory, or a few callers who
+    /// announce much and send nothing would leave none for the others; and `room` says what one address may have.
+    pub async fn whole_unsigned(
+        &mut self,
+        max: u64,
+        room: impl Fn(u32) -> Option<Option<Guard>>,
+    ) -> Result<Held, BodyFailure> {
+        let mut bytes = BytesMut::new();
+        let memory = self.from.as_ref().map(|source| source.memory.clone()).ok_or(BodyFailure::Broken)?;
+        let mut share = memory.clone().try_acquire_many_owned(0).map_err(|_| BodyFailure::NoMemory)?;
+        let mut of_address = Vec::new();
+        let mut taken = 0;
+        while let Some(piece) = self.next(max).await? {
+            while (bytes.len() + piece.len()) as u64 > taken {
+                of_address.extend(room(STEP).ok_or(BodyFailure::NoMemory)?);
+                let step = memory.clone().try_acquire_many_owned(STEP).map_err(|_| BodyFailure::NoMemory)?;
+                share.merge(step);
+                taken += u64::from(STEP) * 1024;
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Held { bytes: bytes.freeze(), share, _of_address: of_address })
     }
 }

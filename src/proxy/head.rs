@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
+use super::host;
 use super::request::{Fields, Request};
 
 /// Header lines in the direct lane; browsers send about twenty.
@@ -77,7 +78,7 @@ fn read(head: &[u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -
     for line in parsed.headers.iter() {
         fields.note(line.name.as_bytes(), line.value);
     }
-    if fields.is_framed || fields.hosts != 1 {
+    if fields.is_framed || fields.hosts != 1 || !host::is_name(fields.host.as_bytes()) {
         return None;
     }
     let close = match fields.connection {

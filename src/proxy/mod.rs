@@ -10,6 +10,8 @@ mod api;
 mod app;
 mod body;
 mod head;
+mod host;
+mod limit;
 mod pages;
 mod request;
 mod route;

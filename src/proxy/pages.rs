@@ -19,6 +19,14 @@ pub fn waiting() -> Answer {
         .with("Cache-Control", "no-store")
 }
 
+/// Shown for a join that came too often; loads the same address again by itself.
+pub fn too_many() -> Answer {
+    let text = "There are too many requests from your network at the moment. \
+        This page tries again by itself in a few seconds; you need not do anything.";
+    let head = format!("<meta http-equiv=\"refresh\" content=\"{RETRY_SECONDS}\">");
+    Answer::new(429, HTML, page("One moment, please", text, &head)).with("Cache-Control", "no-store")
+}
+
 /// `/`: says what an `errors` parameter of ours means, or what this address is.
 pub fn landing(query: &[u8]) -> Answer {
     let errors = crate::bbb::first_value(query, "errors").unwrap_or_default();

@@ -14,12 +14,12 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 
 use super::access::Facts;
-use super::answer::{Answer, TEXT};
 use super::app::{PublicApp, linger};
 use super::body::Inbound;
 use super::request::Request;
 use super::route::Route;
 use super::write::{self, After};
+use super::{host, limit};
 use crate::bbb::Method;
 use crate::config::Config;
 
@@ -41,16 +41,23 @@ pub async fn exchange(
     // The whole head is there already, so this waits for nothing.
     let read = tokio::time::timeout(config.limits.header_timeout, session.read_request()).await;
     let request = match read {
-        Ok(Ok(true)) => Request::read(session.req_header(), peer, &config.listen.trusted_proxies),
+        Ok(Ok(true)) => {
+            let head = session.req_header();
+            let request = host::is_one(head).then(|| Request::read(head, peer, &config.listen.trusted_proxies));
+            request.flatten().ok_or_else(|| limit::unreadable(None))
+        }
         Ok(Err(error)) => {
             debug!(kind = error.etype().as_str(); "unreadable request");
-            None
+            Err(limit::unreadable(Some(&error)))
         }
         Ok(Ok(false)) | Err(_) => return None,
     };
-    let Some(request) = request else {
-        app.refuse(&mut into_stream(session)?, &Answer::new(400, TEXT, "Bad request.\n")).await;
-        return None;
+    let request = match request {
+        Ok(request) => request,
+        Err(refusal) => {
+            app.refuse(&mut into_stream(session)?, &refusal).await;
+            return None;
+        }
     };
 
     let started = Instant::now();
@@ -59,10 +66,18 @@ pub async fn exchange(
     let mut inbound = Inbound::new(&mut session, &request, &app.shared.body_memory, config.limits.body_timeout);
     let answer = app.answer(&request, route, &mut inbound, &mut facts).await;
     facts.body_read = inbound.read;
+    let is_broken = inbound.is_broken;
+    let answer = limit::settle(&app.shared, config, &request, route, &mut facts, answer).await;
+    let took = started.elapsed();
+    if facts.flooding {
+        limit::slow_down(&app.shared).await;
+    }
 
     // Pingora has looked at the version and at `Connection`; what the client wants closed stays so. A body that was not
     // read to its end cannot be followed by another request.
-    let keeps = session.is_body_done() && session.get_keepalive().is_some();
+    // Pingora takes a missing chunk size for the end of the body; others need not, so nothing may follow chunks.
+    let is_certain = !is_broken && !request.chunked && !facts.flooding;
+    let keeps = is_certain && session.is_body_done() && session.get_keepalive().is_some();
     let after = match session.req_header().version {
         _ if !keeps || left <= 1 || app.shared.process.is_draining() => After::Close,
         Version::HTTP_11 => After::Keep,
@@ -75,7 +90,7 @@ pub async fn exchange(
     let head_only = request.method == Method::Head;
     let limit = config.limits.body_timeout;
     let written = write::answer(&mut stream, &answer, &request.id, head_only, after, limit).await;
-    app.access.record(&request, route, &answer, &facts, started.elapsed(), config.log.access);
+    app.access.record(&request, route, &answer, &facts, took, config.log.access && !facts.flooding);
     if !written {
         return None;
     }

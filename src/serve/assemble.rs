@@ -9,6 +9,7 @@ use super::ServeError;
 use crate::client::{BbbClient, ClientSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::limit::Limiter;
 use crate::metrics::Metrics;
 use crate::placement::{Ledger, LedgerSettings, Monitor, Placer, PlacerSettings};
 use crate::pool::HealthSettings;
@@ -58,6 +59,7 @@ pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
     Ok(Arc::new(Shared {
         body_memory: Arc::new(Semaphore::new(kib(config.api.max_buffered))),
         creates: Arc::new(Semaphore::new(config.limits.concurrent_creates)),
+        limiter: Limiter::new(&metrics),
         config: ArcSwap::from_pointee(config),
         placer,
         metrics,

@@ -85,6 +85,7 @@ pub fn tenant(name: &str, host: &str) -> TenantRecord {
         ],
         max_meetings: Some(3),
         max_people: None,
+        max_requests: Some(40),
         pool: vec!["a".to_owned()],
         region: None,
     }
@@ -203,6 +204,7 @@ async fn tenants_are_kept_as_given(place: &impl Place) {
         pool: Vec::new(),
         region: Some("south".to_owned()),
         max_people: Some(9),
+        max_requests: None,
         ..added
     };
     assert_eq!(store.update_tenant(bare.clone()).await.unwrap(), bare);

@@ -137,6 +137,8 @@ pub struct TenantRecord {
     pub params: Vec<ParamRule>,
     pub max_meetings: Option<u32>,
     pub max_people: Option<u32>,
+    /// Signed requests in a second; `None` for `limits.requests_per_tenant`.
+    pub max_requests: Option<u32>,
     /// If not empty: only servers with one of these tags may take this tenant's meetings.
     pub pool: Vec<String>,
     /// Preferred region.

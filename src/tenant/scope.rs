@@ -75,6 +75,7 @@ mod tests {
             params: vec![],
             max_meetings: None,
             max_people: None,
+            max_requests: None,
             pool: vec![],
             region: None,
         })

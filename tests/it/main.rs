@@ -14,6 +14,7 @@ mod failing;
 mod faults;
 mod first;
 mod health;
+mod hostile;
 mod kill_loop;
 mod killing;
 mod layers;

@@ -279,6 +279,7 @@ fn wanted_tenant(wish: &TenantWish, id: TenantId, is_default: bool) -> TenantRec
         params: wish.params.clone(),
         max_meetings: wish.max_meetings,
         max_people: wish.max_people,
+        max_requests: wish.max_requests,
         pool: wish.pool.clone(),
         region: wish.region.clone(),
     }
@@ -291,6 +292,7 @@ fn tenant_changes(old: &TenantRecord, new: &TenantRecord, changes: &mut Changes)
     changes.compare("region", or_none(&old.region), or_none(&new.region));
     changes.compare("max_meetings", or_none(&old.max_meetings), or_none(&new.max_meetings));
     changes.compare("max_people", or_none(&old.max_people), or_none(&new.max_people));
+    changes.compare("max_requests", or_none(&old.max_requests), or_none(&new.max_requests));
     let shown = |rule: &ParamRule| format!("{} {} {}", call_word(rule.call), rule.name, in_words(rule));
     for rule in new.params.iter().filter(|rule| !old.params.contains(rule)) {
         changes.0.push(format!("param + {}", shown(rule)));

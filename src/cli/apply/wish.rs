@@ -52,6 +52,7 @@ pub struct TenantWish {
     pub params: Vec<ParamRule>,
     pub max_meetings: Option<u32>,
     pub max_people: Option<u32>,
+    pub max_requests: Option<u32>,
     pub pool: Vec<String>,
     pub region: Option<String>,
 }
@@ -135,6 +136,7 @@ struct RawParam {
 struct RawLimits {
     max_meetings: Option<u32>,
     max_people: Option<u32>,
+    max_requests: Option<u32>,
 }
 
 /// Reads and checks the file.
@@ -235,7 +237,7 @@ fn checked_tenant(raw: RawTenant, folder: &Path) -> Result<TenantWish, String> {
     {
         return Err(within("two rules for the same call, kind and parameter".into()));
     }
-    if [raw.limits.max_meetings, raw.limits.max_people].contains(&Some(0)) {
+    if [raw.limits.max_meetings, raw.limits.max_people, raw.limits.max_requests].contains(&Some(0)) {
         return Err(within("limits must be above 0; leave one out to have none".into()));
     }
     Ok(TenantWish {
@@ -245,6 +247,7 @@ fn checked_tenant(raw: RawTenant, folder: &Path) -> Result<TenantWish, String> {
         params,
         max_meetings: raw.limits.max_meetings,
         max_people: raw.limits.max_people,
+        max_requests: raw.limits.max_requests,
         pool: checked_all(&raw.pool, parse_tag).map_err(within)?,
         region: raw.region.as_deref().map(parse_tag).transpose().map_err(within)?,
         name,

@@ -182,6 +182,7 @@ impl Playground {
                 params: Vec::new(),
                 max_meetings: None,
                 max_people: None,
+                max_requests: None,
                 pool: Vec::new(),
                 region: None,
             })

@@ -33,6 +33,7 @@ impl House {
             params: Vec::new(),
             max_meetings: None,
             max_people: None,
+            max_requests: None,
             pool: Vec::new(),
             region: None,
         };

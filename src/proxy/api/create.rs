@@ -20,6 +20,10 @@ const READ_AT_ONCE: usize = 64 * 1024;
 pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
     let key = caller.meeting_key()?;
     let Ok(place) = caller.shared.creates.clone().try_acquire_owned() else { return Ok(Answer::overloaded()) };
+    let share = match caller.shared.limiter.create(caller.tenant.id(), &caller.config) {
+        Ok(share) => share,
+        Err(refusal) => return Ok(super::limits::refuse(caller, refusal)),
+    };
     let slides = match read_slides(caller, inbound).await {
         Ok(slides) => slides,
         Err(answer) => return Ok(answer),
@@ -36,7 +40,7 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
         params.ensure("parentMeetingID", parent.called.as_str());
         wish.pinned = Some(parent.server);
     }
-    let mut lent = vec![place];
+    let mut lent = vec![place, share];
     let body = slides.map(|slides| {
         lent.push(slides.share);
         // The bare media type: some releases refuse a charset parameter (bbb-api.md section 4.1).

@@ -7,6 +7,7 @@ mod create;
 mod documents;
 mod forward;
 mod join;
+mod limits;
 mod meetings;
 mod recordings;
 mod verify;
@@ -38,6 +39,7 @@ struct Caller<'a> {
     tenant: Arc<Tenant>,
     /// All parameters of query and form, without the checksum.
     params: Params,
+    checksum: Vec<u8>,
     /// What is left of the body: unread for documents, read and empty for forms.
     form: Option<Held>,
     now: Millis,
@@ -94,6 +96,11 @@ pub async fn answer(
         Ok(caller) => caller,
         Err(answer) if call == Call::Join => return join::refused(&shared.config.load(), answer),
         Err(answer) => return answer,
+    };
+    facts.signed = true;
+    let _places = match limits::admit(&caller, facts).await {
+        Ok(places) => places,
+        Err(refused) => return refused,
     };
     match dispatch(caller, inbound).await {
         Ok(answer) => answer,
@@ -155,7 +162,7 @@ fn refuse_outright(call: Call, request: &Request) -> Option<Answer> {
     }
 }
 
-fn answers_in_json(call: Call) -> bool {
+pub(super) fn answers_in_json(call: Call) -> bool {
     matches!(call, Call::GetRecordingTextTracks | Call::PutRecordingTextTrack)
 }
 

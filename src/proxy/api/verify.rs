@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::{Caller, allows_media_type, is_read};
 use crate::bbb::{self, Call, Params};
+use crate::config::Config;
 use crate::error::ApiError;
 use crate::proxy::Shared;
 use crate::proxy::answer::Answer;
@@ -33,7 +34,7 @@ pub async fn verify<'a>(
         let error = ApiError::too_large("The query is too long.");
         return Err(Answer { status: 414, ..Answer::error(&error) });
     }
-    let form = read_form(request, config.api.max_body, inbound).await?;
+    let form = read_form(shared, &config, request, inbound).await?;
     let stripped = bbb::strip_checksum(&request.query);
     let form_bytes = form.as_ref().map_or(&b""[..], |form| &form.bytes);
     let body_params = Params::parse(form_bytes, config.api.max_params).map_err(|_| too_many())?;
@@ -61,15 +62,24 @@ pub async fn verify<'a>(
     }
     let mut params = Params::parse(&stripped.rest, config.api.max_params).map_err(|_| too_many())?;
     params.append_form(form_bytes, config.api.max_params).map_err(|_| too_many())?;
-    Ok(Caller { shared, config, request, call, tenant: tenant.clone(), params, form, now, deadline })
+    Ok(Caller { shared, config, request, call, tenant: tenant.clone(), params, checksum: given, form, now, deadline })
 }
 
 /// A form is part of what may be signed, so it is read before the signature is looked at, within its own bound.
-async fn read_form(request: &Request, max: u64, inbound: &mut Inbound<'_>) -> Result<Option<Held>, Answer> {
+async fn read_form(
+    shared: &Shared,
+    config: &Config,
+    request: &Request,
+    inbound: &mut Inbound<'_>,
+) -> Result<Option<Held>, Answer> {
     if is_read(request.method) || !request.has_body() || request.media_type != FORM {
         return Ok(None);
     }
-    inbound.whole(max).await.map(Some).map_err(Answer::body_failure)
+    let room = |kib| {
+        let room = shared.limiter.form(request.client, kib, config);
+        room.map_err(|refusal| shared.limiter.tell(refusal.reason, request.client, None)).ok()
+    };
+    inbound.whole_unsigned(config.api.max_body, room).await.map(Some).map_err(Answer::body_failure)
 }
 
 fn too_many() -> Answer {

@@ -36,6 +36,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<TenantRecord> {
         params: Vec::new(),
         max_meetings: row.get("max_meetings")?,
         max_people: row.get("max_people")?,
+        max_requests: row.get("max_requests")?,
         pool: words(row, "pool")?,
         region: row.get("region")?,
     })
@@ -74,8 +75,8 @@ fn param_rules(connection: &Connection, tenant: TenantId) -> rusqlite::Result<Ve
 }
 
 pub fn add(writing: &Writing<'_>, mut tenant: TenantRecord) -> Result<TenantRecord, StoreError> {
-    let sql = "INSERT INTO tenants (name, is_default, scope, max_meetings, max_people, pool, region)
-               VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id";
+    let sql = "INSERT INTO tenants (name, is_default, scope, max_meetings, max_people, pool, region, max_requests)
+               VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING id";
     tenant.id = write(writing, sql, &tenant)?.ok_or_else(|| StoreError::Failed("no id was given".to_owned()))?;
     for secret in &mut tenant.secrets {
         secret.id = 0;
@@ -88,7 +89,7 @@ pub fn add(writing: &Writing<'_>, mut tenant: TenantRecord) -> Result<TenantReco
 pub fn update(writing: &Writing<'_>, mut tenant: TenantRecord) -> Result<TenantRecord, StoreError> {
     let sql =
         "UPDATE tenants SET name = ?2, is_default = ?3, scope = ?4, max_meetings = ?5, max_people = ?6, pool = ?7,
-               region = ?8 WHERE id = ?1 RETURNING id";
+               region = ?8, max_requests = ?9 WHERE id = ?1 RETURNING id";
     write(writing, sql, &tenant)?.ok_or_else(|| gone(tenant.id))?;
     write_belongings(writing, &mut tenant)?;
     note_configuration(writing)?;
@@ -105,6 +106,7 @@ fn write(writing: &Writing<'_>, sql: &str, tenant: &TenantRecord) -> Result<Opti
         tenant.max_people,
         list(&tenant.pool)?,
         tenant.region,
+        tenant.max_requests,
     ];
     let id = writing.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional();
     match id {

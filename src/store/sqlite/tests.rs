@@ -321,11 +321,24 @@ async fn a_newer_schema_is_refused_in_words() {
     let directory = Directory::fresh();
     drop(directory.store().await);
     let path = directory.path("usher.db");
-    let later = "INSERT INTO refinery_schema_history SELECT 999, 'later', applied_on, checksum FROM refinery_schema_history LIMIT 1";
+    let later = "INSERT INTO refinery_schema_history SELECT 999, 'later', applied_on, checksum FROM refinery_schema_history \
+         LIMIT 1";
     Connection::open(&path).unwrap().execute_batch(later).unwrap();
     let error = SqliteStore::open(&path).await.err().unwrap().to_string();
     assert!(error.contains("newer version of Usher (schema 999"), "{error}");
     assert!(verify_backup(&path).is_err());
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let directory = Directory::fresh();
+    let (store, _, tenant_id) = furnished(&directory).await;
+    drop(store);
+    let path = directory.path("usher.db");
+    let back = "ALTER TABLE tenants DROP COLUMN max_requests; DELETE FROM refinery_schema_history WHERE version > 1";
+    Connection::open(&path).unwrap().execute_batch(back).unwrap();
+    let tenants = directory.store().await.tenants().await.unwrap();
+    assert_eq!((tenants[0].id, tenants[0].max_requests), (tenant_id, None));
 }
 
 #[tokio::test]

@@ -13,4 +13,4 @@ pub use front_end::{Answer, FrontEnd, Xml};
 pub use pool::{Builder, Pool, TenantBuilder, free_port};
 pub use second::Second;
 pub use wait::{eventually, eventually_or, eventually_within};
-pub use wire::{get_raw, send_raw};
+pub use wire::{Said, connect_from, get_raw, say, say_on, send_raw};

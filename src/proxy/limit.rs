@@ -1,0 +1,155 @@
+//! The limits of `crate::limit` as requests meet them: what counts as what, and what the caller is told.
+//!
+//! HTTP 429 with `Retry-After`; to API calls in BBB's form, so that a front end finds `returncode` and `messageKey`; to
+//! browsers that join a page that tries again by itself. A join error would otherwise be a redirect to the front end, but
+//! front ends show nothing of it or offer the same link again at once, and a redirect invites the next request.
+//!
+//! Who floods with requests that no tenant signed is answered late and loses the connection, because an answer at once
+//! costs as much as any other and would only invite the next one. The signature is looked at all the same: a neighbour
+//! behind the same address who has one is served.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::access::Facts;
+use super::answer::{Answer, TEXT};
+use super::api;
+use super::pages;
+use super::request::Request;
+use super::route::Route;
+use crate::bbb::Call;
+use crate::config::Config;
+use crate::error::ApiError;
+use crate::limit::{Counted, Crowd, Reason, Refusal};
+use crate::process::{self, Shared};
+use crate::tenant::Tenant;
+
+/// How long a flooding caller waits for its answer. With `limits.connections_per_address` it bounds what such an address
+/// can send: 2048 connections, a request each 3 s.
+const PAUSE: Duration = Duration::from_secs(3);
+/// How long a connection too many may take to say what it wants.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes; the HTTP library takes no longer target.
+const LONGEST_TARGET: usize = u16::MAX as usize - 1;
+
+/// What a caller is told who has had too much; `call` if it got as far as a call of the API.
+pub fn answer(refusal: Refusal, call: Option<Call>) -> Answer {
+    let error = error(refusal.reason);
+    let answer = match call {
+        Some(Call::Join) => pages::too_many().failed_with(&error.key, error.blame),
+        Some(call) if api::answers_in_json(call) => Answer::json_error(&error),
+        Some(_) => Answer::error(&error),
+        None => Answer::new(429, TEXT, format!("{}\n", error.message)),
+    };
+    let seconds = refusal.retry_after.as_millis().div_ceil(1000).max(1);
+    Answer { status: 429, ..answer }.with("Retry-After", seconds.to_string())
+}
+
+fn error(reason: Reason) -> ApiError {
+    let text = match reason {
+        Reason::AllConnections => "Too many connections at once. Try again in a moment.",
+        Reason::Connections => "Too many connections from your address. Close some, or try again in a moment.",
+        Reason::Unsigned => "Too many requests without a valid signature from your address. Try again later.",
+        Reason::SameJoin => "This join link has been used too often in a minute. Try again in a moment.",
+        Reason::Forms => "Too much form data from your address at once. Try again in a moment.",
+        Reason::TenantRequests => "More requests in a second than this tenant may send. Try again in a moment.",
+        Reason::TenantCreates => "Too many meetings of this tenant are being created at once. Try again in a moment.",
+        Reason::Fanouts => "Too many requests for lists at once. Try again in a moment.",
+    };
+    ApiError::client("tooManyRequests", text)
+}
+
+/// A connection's place among all and among those of its address, held until it has its answer.
+pub struct Place<'a> {
+    among_all: Option<process::Counted<'a>>,
+    refused: Option<process::Counted<'a>>,
+    of_address: Counted,
+    peer: Option<IpAddr>,
+}
+
+impl<'a> Place<'a> {
+    /// `None`: so many are being refused that this one gets no answer.
+    pub fn take(shared: &'a Shared, peer: Option<SocketAddr>, config: &Config) -> Option<Self> {
+        let peer = peer.map(|peer| peer.ip().to_canonical());
+        let of_address = shared.limiter.connect(peer, config);
+        let limit = config.limits.connections;
+        let among_all = shared.process.begin_connection(limit);
+        let is_over = among_all.is_none() || of_address.crowd == Crowd::Over;
+        let refused = if is_over { Some(shared.process.begin_refusal(limit / 8 + 16)?) } else { None };
+        Some(Self { among_all, refused, of_address, peer })
+    }
+
+    /// How long the head may take. A connection too many must not wait for long, but an answer before the head would break
+    /// the protocol.
+    pub fn patience(&self, patience: Duration) -> Duration {
+        if self.refused.is_some() { patience.min(SHORT_PATIENCE) } else { patience }
+    }
+
+    /// To be closed after the answer, to make room.
+    pub fn is_crowded(&self) -> bool {
+        self.of_address.crowd != Crowd::Free
+    }
+
+    /// What a connection too many is told.
+    pub fn refusal(&self, shared: &Shared) -> Option<Answer> {
+        if self.of_address.crowd == Crowd::Over {
+            shared.limiter.tell(Reason::Connections, self.peer, None);
+            return Some(answer(Refusal { reason: Reason::Connections, retry_after: SHORT_PATIENCE * 2 }, None));
+        }
+        if self.among_all.is_none() {
+            shared.limiter.tell(Reason::AllConnections, self.peer, None);
+            return Some(Answer::overloaded());
+        }
+        None
+    }
+}
+
+/// What cannot be read as HTTP is refused in words that say what to change.
+pub fn unreadable(error: Option<&pingora::Error>) -> Answer {
+    let reason = error.map(ToString::to_string).unwrap_or_default();
+    let (status, text) = match reason {
+        reason if reason.contains("Request header larger than") => (431, "The head of the request is too large."),
+        reason if reason.contains("too many headers") => (431, "The head of the request has too many fields."),
+        // It says no more than that, and the whole target.
+        reason if reason.contains("invalid uri") && reason.len() > LONGEST_TARGET => {
+            (414, "The address of the request is too long.")
+        }
+        _ => (400, "Bad request."),
+    };
+    Answer::new(status, TEXT, format!("{text}\n"))
+}
+
+/// After the answer is known: what no tenant has signed is counted, and beyond the limit the answer is another one.
+pub async fn settle(
+    shared: &Shared,
+    config: &Config,
+    request: &Request,
+    route: Route<'_>,
+    facts: &mut Facts,
+    made: Answer,
+) -> Answer {
+    // Whoever asks for readiness decides by it where traffic goes.
+    if facts.signed || matches!(route, Route::Livez | Route::Readyz) {
+        return made;
+    }
+    match shared.limiter.unsigned(request.client, config, Instant::now()) {
+        Ok(()) => made,
+        Err(refusal) => {
+            facts.flooding = true;
+            shared.limiter.tell(refusal.reason, request.client, facts.tenant.as_deref().map(Tenant::name));
+            let call = match route {
+                Route::Api { segment, .. } => Some(Call::from_segment(segment)),
+                _ => None,
+            };
+            answer(refusal, call)
+        }
+    }
+}
+
+/// Makes a flooding caller wait; what is being finished before a stop does not.
+pub async fn slow_down(shared: &Shared) {
+    let end = tokio::time::Instant::now() + PAUSE;
+    while tokio::time::Instant::now() < end && !shared.process.is_draining() {
+        tokio::time::sleep(PAUSE / 10).await;
+    }
+}
