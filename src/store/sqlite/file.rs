@@ -34,7 +34,8 @@ pub fn prepare(path: &Path) -> Result<(), StoreError> {
         .map_err(|error| StoreError::Failed(format!("cannot create {}: {error}", directory.display())))?;
     // SQLite itself waits for nobody while a file becomes a database in WAL mode.
     let _only_one = lock(&directory)?;
-    create(&directory, path).map_err(|error| StoreError::Failed(format!("cannot create {}: {error}", path.display())))?;
+    create(&directory, path)
+        .map_err(|error| StoreError::Failed(format!("cannot create {}: {error}", path.display())))?;
     // Looked at before it is opened for writing: that alone would change a file that is not ours.
     if schema(&connect_read_only(path)?).map_err(|error| named(path, error))? == Some(known_schema()) {
         return Ok(());

@@ -1,0 +1,196 @@
+//! `make bench-check`: how many instructions a join and a create take, compared with those written down.
+//!
+//! The real program runs under callgrind, with one worker thread and one caller, and the counters are read around a
+//! fixed number of requests. Seconds on a shared machine scatter by tens of percent, instructions by less than one. An
+//! emulated processor has no SHA instructions, so the counts are not times, but what costs more shows in both.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use memchr::memmem;
+use serde::{Deserialize, Serialize};
+
+use crate::contest::Spread;
+use crate::pool::{Plan, Pool};
+use crate::process::{self, Cores};
+use crate::world::{self, Size};
+use crate::{Bench, Failure};
+
+const FILE: &str = "benches/instructions.toml";
+const HEAD: &str =
+    "# Instructions of one request, written by `make bench-check RECORD=1` and compared by `make bench-check`.\n";
+const SIZE: Size = Size { servers: 4, meetings: 50 };
+/// Requests before anything is counted, and in each of the counted windows.
+const WARM_UP: usize = 300;
+const JOINS: usize = 1000;
+const CREATES: usize = 500;
+const WINDOWS: usize = 5;
+/// More than this above what is written down fails.
+const MOST_MORE: f64 = 0.05;
+/// A request under the emulator takes milliseconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What is written down.
+#[derive(Debug, Deserialize, Serialize)]
+struct Counts {
+    rustc: String,
+    profile: String,
+    join: u64,
+    create: u64,
+}
+
+/// Compares, or writes down.
+pub fn check(bench: &Bench, records: bool) -> Result<(), Failure> {
+    let (join, create) = count(bench)?;
+    println!("join:   {:.0} instructions, {} windows of {JOINS}", join, WINDOWS);
+    println!("create: {:.0} instructions, {} windows of {CREATES}", create, WINDOWS);
+    let rustc = process::command(Cores::Both, "rustc").arg("-V").output();
+    let rustc =
+        rustc.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let found =
+        Counts { rustc, profile: bench.profile.clone(), join: join.median as u64, create: create.median as u64 };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
+    let failed = |error: &dyn std::fmt::Display| Failure(format!("{FILE}: {error}"));
+    if records {
+        let text = toml::to_string(&found).map_err(|error| failed(&error))?;
+        fs::write(&file, format!("{HEAD}{text}")).map_err(|error| failed(&error))?;
+        println!("written to {FILE}");
+        return Ok(());
+    }
+    let text = fs::read_to_string(&file).map_err(|error| failed(&error))?;
+    compare(&found, &toml::from_str(&text).map_err(|error| failed(&error))?)
+}
+
+fn compare(found: &Counts, known: &Counts) -> Result<(), Failure> {
+    for (what, found, known) in [("rustc", &found.rustc, &known.rustc), ("profile", &found.profile, &known.profile)] {
+        if found != known {
+            println!(
+                "note: {what} is `{found}`, the counts were written down with `{known}`; they may differ for that alone"
+            );
+        }
+    }
+    let mut worse = Vec::new();
+    for (call, found, known) in [("join", found.join, known.join), ("create", found.create, known.create)] {
+        let change = found as f64 / known as f64 - 1.0;
+        println!("{call}: {found} instructions, {:+.1} % against {known}", change * 100.0);
+        if change > MOST_MORE {
+            worse.push(format!("a {call} takes {:.1} % more instructions than written down", change * 100.0));
+        }
+    }
+    if worse.is_empty() {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "{}. Find out why (valgrind --tool=callgrind), or, if it is worth it, write the new counts down with \
+         `make bench-check RECORD=1` and say why in the commit.",
+        worse.join("; ")
+    )))
+}
+
+/// Instructions per join and per create.
+fn count(bench: &Bench) -> Result<(Spread, Spread), Failure> {
+    let out = bench.new_dir("callgrind")?.join("out");
+    let mut plan = Plan::new("counted", SIZE).without_polls().set("HEALTH__ENDED_GRACE", "1day");
+    plan = plan.set("HEALTH__TIMEOUT", "60s");
+    plan.under = ["valgrind", "--tool=callgrind", "--quiet"].map(str::to_owned).to_vec();
+    plan.under.push(format!("--callgrind-out-file={}", out.display()));
+    let pool = Pool::start(bench, &plan)?;
+    let mut caller = Caller::connect(pool.address)?;
+    let join = |number: usize| world::join(number, number % SIZE.meetings);
+    let create = |number: usize| world::create(&format!("new-{number:06}"));
+    let mut counted = |name: &str, requests: usize, target: &dyn Fn(usize) -> String| -> Result<Spread, Failure> {
+        let mut next = 0;
+        let mut ask = |requests: usize| {
+            next += requests;
+            (next - requests..next).try_for_each(|number| caller.ask(&target(number)))
+        };
+        ask(WARM_UP)?;
+        let mut counts = Vec::new();
+        for window in 0..WINDOWS {
+            control(&["--zero"], pool.usher.pid())?;
+            ask(requests)?;
+            let hint = format!("{name}-{window}");
+            control(&[&format!("--dump={hint}")], pool.usher.pid())?;
+            counts.push(total(&out, &hint)? / requests as f64);
+        }
+        Ok(Spread::of(counts.into_iter()))
+    };
+    Ok((counted("join", JOINS, &join)?, counted("create", CREATES, &create)?))
+}
+
+fn control(args: &[&str], pid: u32) -> Result<(), Failure> {
+    let output = Command::new("callgrind_control").args(args).arg(pid.to_string()).output();
+    let output = output.map_err(|error| Failure(format!("callgrind_control: {error}")))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() || text.contains("Error") {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure(format!("callgrind_control {args:?}: {text}{errors}")));
+    }
+    Ok(())
+}
+
+/// The instructions in the dump that was asked for with `hint`.
+fn total(out: &Path, hint: &str) -> Result<f64, Failure> {
+    let dir = out.parent().unwrap_or(Path::new("."));
+    let files = fs::read_dir(dir).map_err(|error| Failure(format!("{}: {error}", dir.display())))?;
+    for file in files.flatten() {
+        let Ok(text) = fs::read_to_string(file.path()) else { continue };
+        if text.lines().take(30).any(|line| line.starts_with("desc: Trigger:") && line.contains(hint)) {
+            let totals = text.lines().find_map(|line| line.strip_prefix("totals: "));
+            let number = totals.and_then(|totals| totals.trim().parse().ok());
+            return number.ok_or_else(|| Failure(format!("{} has no totals", file.path().display())));
+        }
+    }
+    Err(Failure(format!("callgrind wrote nothing for {hint} in {}", dir.display())))
+}
+
+/// One connection, one request after the other.
+struct Caller {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Caller {
+    fn connect(address: SocketAddr) -> Result<Self, Failure> {
+        let connected = TcpStream::connect(address).and_then(|stream| {
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            Ok(stream)
+        });
+        let stream = connected.map_err(|error| Failure(format!("{address}: {error}")))?;
+        Ok(Self { stream, received: Vec::new() })
+    }
+
+    /// Fails unless the answer is a redirect to a server or says SUCCESS.
+    fn ask(&mut self, target: &str) -> Result<(), Failure> {
+        let answer = self.answer(target).map_err(|error| Failure(format!("{target}: {error}")))?;
+        if answer.contains("/bigbluebutton/api/join?") || answer.contains("<returncode>SUCCESS<") {
+            return Ok(());
+        }
+        Err(Failure(format!("{target} is not answered as expected: {answer}")))
+    }
+
+    fn answer(&mut self, target: &str) -> std::io::Result<String> {
+        write!(self.stream, "GET {target} HTTP/1.1\r\nHost: bench\r\n\r\n")?;
+        self.received.clear();
+        let mut piece = [0; 16 * 1024];
+        loop {
+            let count = self.stream.read(&mut piece)?;
+            if count == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            self.received.extend_from_slice(&piece[..count]);
+            let Some(end) = memmem::find(&self.received, b"\r\n\r\n") else { continue };
+            let head = String::from_utf8_lossy(&self.received[..end]).to_ascii_lowercase();
+            let length =
+                head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+            if self.received.len() >= end + 4 + length.unwrap_or(0) {
+                return Ok(String::from_utf8_lossy(&self.received).into_owned());
+            }
+        }
+    }
+}
