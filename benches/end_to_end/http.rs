@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use memchr::memmem;
+
 use crate::Failure;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -16,15 +18,42 @@ pub struct Answer {
 
 /// GET on a connection of its own; `None` if there is no answer.
 pub fn get(address: SocketAddr, target: &str) -> Option<Answer> {
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT).ok()?;
-    stream.set_read_timeout(Some(LIMIT)).ok()?;
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut received = Vec::new();
-    stream.read_to_end(&mut received).ok()?;
-    let end = memchr::memmem::find(&received, b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&received[..end]).into_owned();
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, head, body: received[end + 4..].to_vec() })
+    Connection::open(address)?.get(target)
+}
+
+/// A connection that is kept: one request after the other.
+pub struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Connection {
+    pub fn open(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect_timeout(&address, LIMIT).ok()?;
+        stream.set_read_timeout(Some(LIMIT)).ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self { stream, received: Vec::new() })
+    }
+
+    /// `None` if the connection is broken or the answer's end cannot be known.
+    pub fn get(&mut self, target: &str) -> Option<Answer> {
+        self.stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: bench\r\n\r\n").as_bytes()).ok()?;
+        self.received.clear();
+        let mut piece = [0; 16 * 1024];
+        loop {
+            let count = self.stream.read(&mut piece).ok().filter(|count| *count > 0)?;
+            self.received.extend_from_slice(&piece[..count]);
+            let Some(end) = memmem::find(&self.received, b"\r\n\r\n") else { continue };
+            let head = String::from_utf8_lossy(&self.received[..end]).into_owned();
+            let status = head.split(' ').nth(1)?.parse().ok()?;
+            let mut answer = Answer { status, head, body: Vec::new() };
+            let length = answer.header("content-length")?.parse::<usize>().ok()?;
+            if let Some(body) = self.received.get(end + 4..end + 4 + length) {
+                answer.body = body.to_vec();
+                return Some(answer);
+            }
+        }
+    }
 }
 
 impl Answer {

@@ -5,16 +5,13 @@
 //! emulated processor has no SHA instructions, so the counts are not times, but what costs more shows in both.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use crate::contest::Spread;
+use crate::http::Connection;
 use crate::pool::{Plan, Pool};
 use crate::process::{self, Cores};
 use crate::world::{self, Size};
@@ -31,8 +28,6 @@ const CREATES: usize = 500;
 const WINDOWS: usize = 5;
 /// More than this above what is written down fails.
 const MOST_MORE: f64 = 0.05;
-/// A request under the emulator takes milliseconds.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// What is written down.
 #[derive(Debug, Deserialize, Serialize)]
@@ -99,14 +94,15 @@ fn count(bench: &Bench) -> Result<(Spread, Spread), Failure> {
     plan.under = ["valgrind", "--tool=callgrind", "--quiet"].map(str::to_owned).to_vec();
     plan.under.push(format!("--callgrind-out-file={}", out.display()));
     let pool = Pool::start(bench, &plan)?;
-    let mut caller = Caller::connect(pool.address)?;
+    let opened = Connection::open(pool.address);
+    let mut connection = opened.ok_or_else(|| Failure("usher serve: no connection".to_owned()))?;
     let join = |number: usize| world::join(number, number % SIZE.meetings);
     let create = |number: usize| world::create(&format!("new-{number:06}"));
     let mut counted = |name: &str, requests: usize, target: &dyn Fn(usize) -> String| -> Result<Spread, Failure> {
         let mut next = 0;
         let mut ask = |requests: usize| {
             next += requests;
-            (next - requests..next).try_for_each(|number| caller.ask(&target(number)))
+            (next - requests..next).try_for_each(|number| ask(&mut connection, &target(number)))
         };
         ask(WARM_UP)?;
         let mut counts = Vec::new();
@@ -148,49 +144,12 @@ fn total(out: &Path, hint: &str) -> Result<f64, Failure> {
     Err(Failure(format!("callgrind wrote nothing for {hint} in {}", dir.display())))
 }
 
-/// One connection, one request after the other.
-struct Caller {
-    stream: TcpStream,
-    received: Vec<u8>,
-}
-
-impl Caller {
-    fn connect(address: SocketAddr) -> Result<Self, Failure> {
-        let connected = TcpStream::connect(address).and_then(|stream| {
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(LIMIT))?;
-            Ok(stream)
-        });
-        let stream = connected.map_err(|error| Failure(format!("{address}: {error}")))?;
-        Ok(Self { stream, received: Vec::new() })
+/// Fails unless the answer is a redirect to a server or says SUCCESS.
+fn ask(connection: &mut Connection, target: &str) -> Result<(), Failure> {
+    let answer = connection.get(target).ok_or_else(|| Failure(format!("{target}: no answer")))?;
+    let to_server = answer.header("location").is_some_and(|location| location.contains("/bigbluebutton/api/join?"));
+    if to_server || answer.text().contains("<returncode>SUCCESS<") {
+        return Ok(());
     }
-
-    /// Fails unless the answer is a redirect to a server or says SUCCESS.
-    fn ask(&mut self, target: &str) -> Result<(), Failure> {
-        let answer = self.answer(target).map_err(|error| Failure(format!("{target}: {error}")))?;
-        if answer.contains("/bigbluebutton/api/join?") || answer.contains("<returncode>SUCCESS<") {
-            return Ok(());
-        }
-        Err(Failure(format!("{target} is not answered as expected: {answer}")))
-    }
-
-    fn answer(&mut self, target: &str) -> std::io::Result<String> {
-        write!(self.stream, "GET {target} HTTP/1.1\r\nHost: bench\r\n\r\n")?;
-        self.received.clear();
-        let mut piece = [0; 16 * 1024];
-        loop {
-            let count = self.stream.read(&mut piece)?;
-            if count == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            self.received.extend_from_slice(&piece[..count]);
-            let Some(end) = memmem::find(&self.received, b"\r\n\r\n") else { continue };
-            let head = String::from_utf8_lossy(&self.received[..end]).to_ascii_lowercase();
-            let length =
-                head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-            if self.received.len() >= end + 4 + length.unwrap_or(0) {
-                return Ok(String::from_utf8_lossy(&self.received).into_owned());
-            }
-        }
-    }
+    Err(Failure(format!("{target} is not answered as expected: {} {}", answer.head, answer.text())))
 }

@@ -43,7 +43,10 @@ impl Plan {
 
     /// The picture is filled once and then left alone, so that requests can be measured without the polls.
     pub fn without_polls(self) -> Self {
-        self.set("HEALTH__POLL_INTERVAL", "10h").set("HEALTH__INTERVAL", "10h").set("HEALTH__MAX_BACKOFF", "10h").set("HEALTH__HEALTHY_AFTER", "1")
+        self.set("HEALTH__POLL_INTERVAL", "10h")
+            .set("HEALTH__INTERVAL", "10h")
+            .set("HEALTH__MAX_BACKOFF", "10h")
+            .set("HEALTH__HEALTHY_AFTER", "1")
     }
 }
 
@@ -52,7 +55,6 @@ pub struct Pool {
     pub usher: Running,
     pub stub: Running,
     pub address: SocketAddr,
-    pub admin: SocketAddr,
     /// The first of the simulated servers.
     pub server: SocketAddr,
     /// From the start of the program until it said that it is ready.
@@ -83,7 +85,7 @@ impl Pool {
         let ready_after = usher.wait(START, is_ready)?;
         usher.wait(FILL, || is_filled(admin, plan.size.servers))?;
         let server = SocketAddr::V4(server_address(0, port));
-        Ok(Self { usher, stub, address, admin, server, ready_after, dir })
+        Ok(Self { usher, stub, address, server, ready_after, dir })
     }
 
     /// Ends Usher and starts it again on the same store and servers.
