@@ -4,7 +4,9 @@
 //! the program. Never a meeting, a user, a secret or a free text. Gauges of servers and tenants are written anew from
 //! the ledger at each scrape, so a removed server's series disappear with it.
 
+use std::array;
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
@@ -166,6 +168,23 @@ fn retain<T: MetricVecBuilder>(metric: &MetricVec<T>, label: &str, known: &HashS
             // Fails only if somebody else has removed it meanwhile.
             let _ = metric.remove(&labels);
         }
+    }
+}
+
+/// Series found once and kept, by a small number that stands for their labels.
+#[derive(Debug)]
+pub struct Kept<T, const SLOTS: usize>([OnceLock<T>; SLOTS]);
+
+impl<T, const SLOTS: usize> Default for Kept<T, SLOTS> {
+    fn default() -> Self {
+        Self(array::from_fn(|_| OnceLock::new()))
+    }
+}
+
+impl<T, const SLOTS: usize> Kept<T, SLOTS> {
+    /// The series of `slot`, which is below `SLOTS`; looked up with `find` the first time.
+    pub fn get(&self, slot: usize, find: impl FnOnce() -> T) -> &T {
+        self.0[slot].get_or_init(find)
     }
 }
 

@@ -135,6 +135,14 @@ impl Call {
         RemovedCall::ALL.iter().find(|call| call.name() == segment).map_or(Call::Unknown, |call| Call::Removed(*call))
     }
 
+    /// Number of values of `slot`.
+    pub const SLOTS: usize = PLAIN.len() + 1;
+
+    /// Stands for the call in tables; those that are only refused share one place.
+    pub fn slot(self) -> usize {
+        PLAIN.iter().position(|call| *call == self).unwrap_or(PLAIN.len())
+    }
+
     /// BBB's spelling; `index`, `hooks` and `unknown` for what has none.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
@@ -106,26 +107,34 @@ pub struct Stripped<'a> {
 /// Takes the checksum out of a raw query as bbb-web does (section 2.3): every occurrence of `&checksum=v`, then of
 /// `checksum=v&`, then of `checksum=v`, where `v` is the value of the first `checksum` parameter.
 pub fn strip_checksum(query: &[u8]) -> Stripped<'_> {
-    let Some(pair) = query.split(|&byte| byte == b'&').find(|pair| *decode(split_pair(pair).0) == *b"checksum") else {
+    let Some(pair) = query.split(|&byte| byte == b'&').find(|pair| is_checksum(split_pair(pair).0)) else {
         return Stripped { checksum: None, rest: Cow::Borrowed(query) };
     };
     let checksum = decode(split_pair(pair).1);
     let rest = match checksum {
         // The usual case: the pair itself is what BBB looks for.
-        Cow::Borrowed(_) if pair.starts_with(b"checksum=") => cut_all(query, pair),
-        _ => cut_all(query, &[b"checksum=", checksum.as_ref()].concat()),
+        Cow::Borrowed(_) if pair.starts_with(NAMED) => cut_all(query, pair),
+        _ => cut_all(query, &[NAMED, checksum.as_ref()].concat()),
     };
     Stripped { checksum: Some(checksum), rest }
 }
 
+const NAMED: &[u8] = b"checksum=";
+/// Made once: building a finder costs more than using it.
+static NAMES: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(NAMED));
+
+fn is_checksum(name: &[u8]) -> bool {
+    name == b"checksum" || (name.contains(&b'%') && *decode(name) == *b"checksum")
+}
+
+/// `needle` begins with [`NAMED`].
 fn cut_all<'a>(query: &'a [u8], needle: &[u8]) -> Cow<'a, [u8]> {
-    let finder = memmem::Finder::new(needle);
-    let mut places = finder.find_iter(query);
+    let mut places = NAMES.find_iter(query).filter(|place| query[*place..].starts_with(needle));
     let Some(start) = places.next() else {
         return Cow::Borrowed(query);
     };
     let end = start + needle.len();
-    let is_only = finder.find(&query[start + 1..]).is_none();
+    let is_only = places.next().is_none();
     if is_only && end == query.len() {
         let amp = usize::from(start > 0 && query[start - 1] == b'&');
         return Cow::Borrowed(&query[..start - amp]);
@@ -210,12 +219,8 @@ pub fn form_signature_base(params: &Params) -> Vec<u8> {
 
 fn encode_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(DIGITS[usize::from(half)]));
+    digits.collect()
 }
 
 fn decode_hex(text: &[u8], out: &mut [u8; LONGEST_DIGEST]) -> bool {

@@ -28,6 +28,9 @@ const REFUSED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
+/// Room for the pairs of most calls.
+const EXPECTED_PAIRS: usize = 16;
+
 /// More `name=value` pairs than the limit allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {limit} parameters")]
@@ -36,42 +39,28 @@ pub struct TooManyParams {
 }
 
 /// Ordered parameters without the checksum.
-#[derive(Clone, Default, PartialEq, Eq)]
+///
+/// All text stands in one buffer and is never moved or changed there; pairs point into it. Reading a query of any number
+/// of parameters takes two allocations.
+#[derive(Clone, Default)]
 pub struct Params {
+    text: Vec<u8>,
     pairs: Vec<Pair>,
 }
 
-#[derive(Clone, PartialEq, Eq)]
+/// A piece of the buffer: from, to.
+#[derive(Clone, Copy)]
+struct Span(u32, u32);
+
+#[derive(Clone, Copy)]
 struct Pair {
     /// `name=value` as it stood in the query; empty between two ampersands.
-    raw: Vec<u8>,
-    name: String,
-    value: String,
-    /// The value as BBB sees it, when it has control characters to lose.
-    stripped: Option<String>,
-}
-
-impl Pair {
-    fn from_raw(raw: &[u8]) -> Self {
-        let (name, value) = split_pair(raw);
-        Self::new(raw.to_vec(), decode_text(name).into_owned(), decode_text(value).into_owned())
-    }
-
-    fn from_decoded(name: &str, value: &str) -> Self {
-        let mut raw = form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>();
-        raw.push('=');
-        raw.extend(form_urlencoded::byte_serialize(value.as_bytes()));
-        Self::new(raw.into_bytes(), name.to_owned(), value.to_owned())
-    }
-
-    fn new(raw: Vec<u8>, name: String, value: String) -> Self {
-        let stripped = value.contains(char::is_control).then(|| value.replace(char::is_control, ""));
-        Self { raw, name, value, stripped }
-    }
-
-    fn value(&self) -> &str {
-        trim_blanks(self.stripped.as_deref().unwrap_or(&self.value))
-    }
+    raw: Span,
+    /// Decoded; UTF-8, as are the next two.
+    name: Span,
+    value: Span,
+    /// The value as BBB sees it.
+    read: Span,
 }
 
 impl Params {
@@ -88,36 +77,91 @@ impl Params {
         if body.is_empty() {
             return Ok(());
         }
+        self.text.reserve(body.len() + body.len() / 2);
+        self.pairs.reserve(EXPECTED_PAIRS);
         for (count, raw) in body.split(|&byte| byte == b'&').enumerate() {
             if count >= limit || self.pairs.len() >= limit {
                 return Err(TooManyParams { limit });
             }
-            let pair = Pair::from_raw(raw);
-            if pair.name != "checksum" {
+            let pair = self.add(raw);
+            if self.bytes(pair.name) != b"checksum" {
                 self.pairs.push(pair);
             }
         }
         Ok(())
     }
 
+    /// Puts a raw pair and what it means into the buffer.
+    fn add(&mut self, raw: &[u8]) -> Pair {
+        let all = self.write(raw);
+        let (name, value) = split_pair(raw);
+        let begin = all.0;
+        let name = self.decoded(name, begin);
+        let value_at = begin + (raw.len() - value.len()) as u32;
+        let value = self.decoded(value, value_at);
+        Pair { raw: all, name, value, read: self.as_read(value) }
+    }
+
+    /// The decoded form of `raw`, which stands in the buffer at `place` already.
+    fn decoded(&mut self, raw: &[u8], place: u32) -> Span {
+        if raw.iter().all(|&byte| byte.is_ascii() && byte != b'%' && byte != b'+') {
+            return Span(place, place + raw.len() as u32);
+        }
+        self.write(decode_text(raw).as_bytes())
+    }
+
+    /// A decoded value without control characters and surrounding blanks.
+    fn as_read(&mut self, value: Span) -> Span {
+        let text = self.str(value);
+        if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.contains(char::is_control) {
+            let stripped = text.replace(char::is_control, "");
+            let stripped = self.write(stripped.as_bytes());
+            return self.trimmed(stripped);
+        }
+        self.trimmed(value)
+    }
+
+    fn trimmed(&self, Span(from, to): Span) -> Span {
+        let text = self.bytes(Span(from, to));
+        let blanks = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| **byte == b' ').count() as u32;
+        let before = blanks(&mut text.iter());
+        let after = if before == to - from { 0 } else { blanks(&mut text.iter().rev()) };
+        Span(from + before, to - after)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Span {
+        let from = self.text.len() as u32;
+        self.text.extend_from_slice(bytes);
+        Span(from, self.text.len() as u32)
+    }
+
+    fn bytes(&self, Span(from, to): Span) -> &[u8] {
+        &self.text[from as usize..to as usize]
+    }
+
+    /// Everything but raw pairs is UTF-8.
+    fn str(&self, span: Span) -> &str {
+        std::str::from_utf8(self.bytes(span)).unwrap_or_default()
+    }
+
     /// The first value of `name` as BBB reads it: decoded, without control characters and surrounding blanks.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.named().find(|pair| pair.name == name).map(Pair::value)
+        Some(self.str(self.named().find(|pair| self.has_name(pair, name))?.read))
     }
 
     /// True if `name` is present, even without a value.
     pub fn contains(&self, name: &str) -> bool {
-        self.named().any(|pair| pair.name == name)
+        self.position(name).is_some()
     }
 
     /// Names and values as `get` gives them, in order, duplicates included.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.named().map(|pair| (pair.name.as_str(), pair.value()))
+        self.named().map(|pair| (self.str(pair.name), self.str(pair.read)))
     }
 
     /// Names and decoded values with their blanks and control characters: what an old BBB signs.
     pub(crate) fn iter_untrimmed(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.named().map(|pair| (pair.name.as_str(), pair.value.as_str()))
+        self.named().map(|pair| (self.str(pair.name), self.str(pair.value)))
     }
 
     /// Number of pairs.
@@ -136,17 +180,16 @@ impl Params {
         if name == "checksum" {
             return;
         }
-        let fresh = Pair::from_decoded(name, value);
+        let mut raw = form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>();
+        raw.push('=');
+        raw.extend(form_urlencoded::byte_serialize(value.as_bytes()));
+        let fresh = self.add(raw.as_bytes());
         let Some(place) = self.position(name) else {
             self.pairs.push(fresh);
             return;
         };
+        self.keep_first(name);
         self.pairs[place] = fresh;
-        let mut position = 0;
-        self.pairs.retain(|pair| {
-            position += 1;
-            position - 1 == place || pair.raw.is_empty() || pair.name != name
-        });
     }
 
     /// Makes every BBB read this value: exactly one of that name, in the caller's own bytes if they say so already.
@@ -154,11 +197,7 @@ impl Params {
         if self.get(name) != Some(value) {
             return self.set(name, value);
         }
-        let mut is_first = true;
-        self.pairs.retain(|pair| {
-            let further = pair.name == name && !pair.raw.is_empty() && !std::mem::take(&mut is_first);
-            !further
-        });
+        self.keep_first(name);
     }
 
     /// Sets `name` only when it is absent; an empty value counts as present.
@@ -177,18 +216,31 @@ impl Params {
 
     /// Removes every pair whose name satisfies `f`.
     pub fn remove_where(&mut self, f: impl Fn(&str) -> bool) {
-        self.pairs.retain(|pair| pair.raw.is_empty() || !f(&pair.name));
+        self.retain(|params, pair| !f(params.str(pair.name)));
+    }
+
+    fn keep_first(&mut self, name: &str) {
+        let mut is_first = true;
+        self.retain(|params, pair| !params.has_name(pair, name) || std::mem::take(&mut is_first));
+    }
+
+    /// Keeps what `f` says, and whatever is no pair at all.
+    fn retain(&mut self, mut f: impl FnMut(&Self, &Pair) -> bool) {
+        let mut pairs = std::mem::take(&mut self.pairs);
+        pairs.retain(|pair| pair.raw.is_empty() || f(self, pair));
+        self.pairs = pairs;
     }
 
     /// The query to sign and send, without checksum: untouched pairs in the caller's bytes, except that what a servlet
     /// container would refuse is percent-encoded.
     pub fn to_query(&self) -> String {
-        let mut query = String::with_capacity(self.pairs.iter().map(|pair| pair.raw.len() + 1).sum());
+        let length = self.pairs.iter().map(|pair| self.bytes(pair.raw).len() + 1).sum();
+        let mut query = String::with_capacity(length);
         for (position, pair) in self.pairs.iter().enumerate() {
             if position > 0 {
                 query.push('&');
             }
-            query.extend(percent_encode(&pair.raw, REFUSED));
+            query.extend(percent_encode(self.bytes(pair.raw), REFUSED));
         }
         query
     }
@@ -197,14 +249,34 @@ impl Params {
         self.pairs.iter().filter(|pair| !pair.raw.is_empty())
     }
 
+    fn has_name(&self, pair: &Pair, name: &str) -> bool {
+        self.bytes(pair.name) == name.as_bytes()
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
-        self.pairs.iter().position(|pair| !pair.raw.is_empty() && pair.name == name)
+        self.pairs.iter().position(|pair| !pair.raw.is_empty() && self.has_name(pair, name))
     }
 }
 
+impl Span {
+    fn is_empty(self) -> bool {
+        self.0 == self.1
+    }
+}
+
+impl PartialEq for Params {
+    fn eq(&self, other: &Self) -> bool {
+        let raws =
+            |params: &'_ Params| params.pairs.iter().map(|pair| params.bytes(pair.raw).to_vec()).collect::<Vec<_>>();
+        raws(self) == raws(other)
+    }
+}
+
+impl Eq for Params {}
+
 impl fmt::Debug for Params {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.named().map(|pair| &pair.name)).finish()
+        f.debug_set().entries(self.named().map(|pair| self.str(pair.name))).finish()
     }
 }
 

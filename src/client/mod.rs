@@ -101,16 +101,20 @@ impl BbbClient {
     }
 }
 
-/// The URL of a signed call, with the checksum last. `Url` may percent-encode a byte that BBB would take raw, so the
+/// The URL of a signed call, with the checksum last. `Url` may percent-encode a byte that BBB would take raw; then the
 /// query is signed as `Url` prints it.
 fn signed_url(server: &ServerRecord, name: &str, query: &str) -> Result<Url, CallError> {
-    let mut url = Url::parse(&format!("{}{name}", server.url))
+    let checksum = bbb::sign(name, query, &server.secret, server.checksum);
+    let ampersand = if query.is_empty() { "" } else { "&" };
+    let signed = format!("{query}{ampersand}checksum={checksum}");
+    let mut url = Url::parse(&format!("{}{name}?{signed}", server.url))
         .map_err(|error| CallError::NotSent(format!("bad server URL: {error}")))?;
-    url.set_query(Some(query));
-    let signed = url.query().unwrap_or_default();
-    let checksum = bbb::sign(name, signed, &server.secret, server.checksum);
-    let complete =
-        if signed.is_empty() { format!("checksum={checksum}") } else { format!("{signed}&checksum={checksum}") };
-    url.set_query(Some(&complete));
+    let printed = url.query().unwrap_or_default();
+    if printed != signed {
+        let length = printed.len().saturating_sub("&checksum=".len() + checksum.len());
+        let query = printed.get(..length).unwrap_or_default().to_owned();
+        let checksum = bbb::sign(name, &query, &server.secret, server.checksum);
+        url.set_query(Some(&format!("{query}&checksum={checksum}")));
+    }
     Ok(url)
 }

@@ -38,6 +38,8 @@ pub const MAX_BUFFERED: u64 = 256 * MIB;
 pub const MAX_PARAMS: usize = 512;
 /// Bytes. Welcome texts and client settings in a query reach a few KiB; servers in front of BBB stop at 64 KiB or less.
 pub const MAX_QUERY: usize = 64 * KIB as usize;
+/// Bytes of a request's line and header. The longest query, and as much again for cookies and the rest.
+pub const MAX_HEAD: usize = 2 * MAX_QUERY;
 /// `create` with slides answers after BBB has fetched them; front ends wait 30 s or more.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// One lost SYN is repeated after 1 s; what has not connected after 3 s is better tried elsewhere.

@@ -16,7 +16,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use defaults::ADMIN_CONNECTIONS;
+pub use defaults::{ADMIN_CONNECTIONS, MAX_HEAD};
 pub use load::*;
 pub use problem::{Problem, Problems};
 pub use raw::Source;

@@ -58,7 +58,8 @@ impl Placer {
     /// no placement half made.
     pub async fn create(self: &Arc<Self>, order: CreateOrder) -> Result<CreateAnswer, ApiError> {
         let placer = self.clone();
-        let work = tokio::spawn(async move { placer.create_in_turn(&order).await });
+        // Boxed: the task would be copied as a whole whenever it is handed on.
+        let work = tokio::spawn(Box::pin(async move { placer.create_in_turn(&order).await }));
         work.await.unwrap_or_else(|error| {
             log::error!(error:% = error; "create broken off");
             Err(ApiError::us("The meeting could not be created. Try again in a moment."))

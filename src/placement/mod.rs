@@ -89,6 +89,10 @@ impl From<LedgerSettings> for Tuned {
     }
 }
 
+/// Callers choose the keys: a hash with a secret of this process, but a quick one, since every call asks several tables.
+type HashMap<K, V> = std::collections::HashMap<K, V, ahash::RandomState>;
+type HashSet<T> = std::collections::HashSet<T, ahash::RandomState>;
+
 /// The live picture of all servers and meetings.
 pub struct Ledger {
     state: Mutex<State>,

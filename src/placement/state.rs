@@ -4,13 +4,13 @@
 //! out of its server and tenant and puts the new one in. Choosing therefore reads one sum per server and never walks
 //! the meetings. Every index is written by `insert`, `remove` and `set_internal` only.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::Tuned;
 use super::entry::{BreakoutEntry, MeetingEntry};
 use super::sums::Sums;
+use super::{HashMap, HashSet, Tuned};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId, TenantId};
 use crate::pool::Health;
@@ -43,7 +43,7 @@ impl ServerEntry {
             version: None,
             sums: Sums::default(),
             foreign: Sums::default(),
-            keys: HashSet::new(),
+            keys: HashSet::default(),
             poll_sent: None,
             poll_received: None,
         }
@@ -94,13 +94,13 @@ impl State {
         Self {
             tuned,
             servers: BTreeMap::new(),
-            meetings: HashMap::new(),
-            tenants: HashMap::new(),
-            by_bbb: HashMap::new(),
-            by_internal: HashMap::new(),
-            breakouts: HashMap::new(),
-            breakouts_internal: HashMap::new(),
-            awake: HashSet::new(),
+            meetings: HashMap::default(),
+            tenants: HashMap::default(),
+            by_bbb: HashMap::default(),
+            by_internal: HashMap::default(),
+            breakouts: HashMap::default(),
+            breakouts_internal: HashMap::default(),
+            awake: HashSet::default(),
         }
     }
 
@@ -231,7 +231,7 @@ impl State {
     /// Every index and sum, recomputed from the entries alone.
     pub fn assert_consistent(&self) {
         let mut servers: BTreeMap<ServerId, Sums> = self.servers.keys().map(|id| (*id, Sums::default())).collect();
-        let mut tenants: HashMap<TenantId, Sums> = HashMap::new();
+        let mut tenants: HashMap<TenantId, Sums> = HashMap::default();
         for (key, entry) in &self.meetings {
             *servers.get_mut(&entry.server).expect("an entry points to a server that is gone") += entry.share;
             *tenants.entry(key.tenant).or_default() += entry.share;

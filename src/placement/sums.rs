@@ -68,7 +68,8 @@ sums! {
 
 /// Rounds to whole units, within bounds that thousands of meetings cannot sum up to an overflow.
 pub(super) fn units(amount: f64) -> i64 {
-    amount.clamp(0.0, 1e13).round() as i64
+    // Never negative, so that cutting off rounds down; `round` would be a call of its own.
+    (amount.clamp(0.0, 1e13) + 0.5) as i64
 }
 
 /// Thousandths.

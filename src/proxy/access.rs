@@ -1,67 +1,114 @@
 //! One log line and the metrics of each request, after it has been answered.
 //!
 //! The line names call, tenant, server and outcome; never the query, which carries checksums, names and passwords.
+//! Counters of ordinary outcomes are looked up once and kept: finding one by its labels costs more than a join.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use prometheus::{Histogram, IntCounter};
 
 use super::answer::Answer;
 use super::request::Request;
 use super::route::Route;
+use crate::bbb::Call;
 use crate::error::Blame;
-use crate::metrics::Metrics;
+use crate::metrics::{Kept, Metrics};
+use crate::tenant::Tenant;
 
 /// What was learned on the way.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// BBB's name of the call; a bounded word.
-    pub call: Option<&'static str>,
-    pub tenant: Option<String>,
+    pub call: Option<Call>,
+    pub tenant: Option<Arc<Tenant>>,
     pub body_read: u64,
 }
 
-pub fn record(
-    metrics: &Metrics,
-    request: &Request,
-    route: Route<'_>,
-    answer: &Answer,
-    facts: &Facts,
-    took: Duration,
-    log_access: bool,
-) {
-    metrics.http_requests.with_label_values(&["http", route.label(), class(answer.status)]).inc();
-    metrics.http_duration.with_label_values(&[route.label()]).observe(took.as_secs_f64());
-    metrics.http_bytes.with_label_values(&["in"]).inc_by(facts.body_read);
-    metrics.http_bytes.with_label_values(&["out"]).inc_by(answer.body.len() as u64);
-    let tenant = facts.tenant.as_deref().unwrap_or("-");
-    if let Some(call) = facts.call {
-        metrics.api_requests.with_label_values(&[call, tenant, answer.result]).inc();
-        metrics.api_duration.with_label_values(&[call]).observe(took.as_secs_f64());
+/// Keeps the books of the public listeners.
+pub struct Access {
+    metrics: Arc<Metrics>,
+    requests: Kept<IntCounter, { Route::SLOTS * CLASSES.len() }>,
+    durations: Kept<Histogram, { Route::SLOTS }>,
+    calls: Kept<Histogram, { Call::SLOTS }>,
+    bytes_in: IntCounter,
+    bytes_out: IntCounter,
+}
+
+const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+impl Access {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        let bytes = |direction| metrics.http_bytes.with_label_values(&[direction]);
+        let (bytes_in, bytes_out) = (bytes("in"), bytes("out"));
+        Self {
+            metrics,
+            requests: Kept::default(),
+            durations: Kept::default(),
+            calls: Kept::default(),
+            bytes_in,
+            bytes_out,
+        }
     }
-    let server = answer.server.as_ref().map_or("-", |server| server.name.as_str());
-    if let Some(reason) = answer.reason.as_deref().filter(|_| answer.blame != Some(Blame::Client)) {
-        log::warn!(request_id = request.id.as_str(), tenant = tenant, call = facts.call.unwrap_or("-"), server = server,
-            key = answer.result, reason = reason; "call failed");
+
+    pub fn record(
+        &self,
+        request: &Request,
+        route: Route<'_>,
+        answer: &Answer,
+        facts: &Facts,
+        took: Duration,
+        log_access: bool,
+    ) {
+        let metrics = &self.metrics;
+        let seconds = took.as_secs_f64();
+        let class = class(answer.status);
+        let find = || metrics.http_requests.with_label_values(&["http", route.label(), CLASSES[class]]);
+        self.requests.get(route.slot() * CLASSES.len() + class, find).inc();
+        let find = || metrics.http_duration.with_label_values(&[route.label()]);
+        self.durations.get(route.slot(), find).observe(seconds);
+        if facts.body_read > 0 {
+            self.bytes_in.inc_by(facts.body_read);
+        }
+        self.bytes_out.inc_by(answer.body.len() as u64);
+        let tenant = facts.tenant.as_deref();
+        let tenant_name = tenant.map_or("-", Tenant::name);
+        if let Some(call) = facts.call {
+            let find = || metrics.api_requests.with_label_values(&[call.name(), tenant_name, answer.result]);
+            match tenant {
+                Some(tenant) if answer.result == "ok" => tenant.answered.get(call.slot(), find).inc(),
+                _ => find().inc(),
+            }
+            let find = || metrics.api_duration.with_label_values(&[call.name()]);
+            self.calls.get(call.slot(), find).observe(seconds);
+        }
+        let call = facts.call.map_or("-", Call::name);
+        let server = answer.server.as_ref().map_or("-", |server| server.name.as_str());
+        if let Some(reason) = answer.reason.as_deref().filter(|_| answer.blame != Some(Blame::Client)) {
+            log::warn!(request_id = request.id.as_str(), tenant = tenant_name, call = call, server = server,
+                key = answer.result, reason = reason; "call failed");
+        }
+        if log_access {
+            let client = request.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
+            log::info!(target: "usher::access", request_id = request.id.as_str(), client = client.as_str(),
+                method = request.method.as_str(), route = route.label(), tenant = tenant_name, call = call,
+                status = answer.status, result = answer.result, server = server, bytes = answer.body.len(),
+                duration_ms = millis(took), upstream_ms = millis(answer.upstream.unwrap_or_default()); "request");
+        }
     }
-    if log_access {
-        let client = request.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
-        log::info!(target: "usher::access", request_id = request.id.as_str(), client = client.as_str(),
-            method = request.method.as_str(), route = route.label(), tenant = tenant, call = facts.call.unwrap_or("-"),
-            status = answer.status, result = answer.result, server = server, bytes = answer.body.len(),
-            duration_ms = millis(took), upstream_ms = millis(answer.upstream.unwrap_or_default()); "request");
+
+    /// What never became a request: unreadable, or one connection too many. No line each, a flood must not fill the log.
+    pub fn record_refused(&self, answer: &Answer) {
+        self.metrics.http_requests.with_label_values(&["http", "none", CLASSES[class(answer.status)]]).inc();
     }
 }
 
-/// What never became a request: unreadable, or one connection too many. No line each, a flood must not fill the log.
-pub fn record_refused(metrics: &Metrics, answer: &Answer) {
-    metrics.http_requests.with_label_values(&["http", "none", class(answer.status)]).inc();
-}
-
-fn class(status: u16) -> &'static str {
+/// Place in `CLASSES`.
+fn class(status: u16) -> usize {
     match status / 100 {
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
+        2 => 0,
+        3 => 1,
+        4 => 2,
+        _ => 3,
     }
 }
 

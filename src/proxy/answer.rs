@@ -27,7 +27,7 @@ pub struct Answer {
     pub status: u16,
     pub content_type: Cow<'static, str>,
     pub body: Bytes,
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// `ok` or a messageKey; bounded.
     pub result: &'static str,
     pub blame: Option<Blame>,
@@ -62,7 +62,7 @@ impl Answer {
         Self::new(302, TEXT, Bytes::new()).with("Location", location)
     }
 
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
         self
     }

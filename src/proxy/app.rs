@@ -1,62 +1,150 @@
 //! The public listener's application: connections, deadlines, one request after the other.
 //!
-//! Requests that never go upstream are answered without Pingora's proxy machinery. Pingora keeps an HTTP/1.1
-//! connection open for ever unless told otherwise (its issue #447) and has no deadline for a whole header, so both are
-//! set here; a request line with a query is never given to Pingora's log.
+//! The head is waited for here, within its deadline. Plain requests are answered on the spot with one write; all others
+//! go through a session of Pingora's (`session.rs`) and come back for the next request. Nothing waits without a bound:
+//! Pingora itself keeps an HTTP/1.1 connection for ever unless told otherwise (its issue #447) and has no deadline for a
+//! whole head.
 
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use log::debug;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
-use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
+use bytes::BytesMut;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Sleep, sleep};
 
-use super::access::{self, Facts};
+use super::access::{Access, Facts};
 use super::answer::{Answer, TEXT};
 use super::body::Inbound;
+use super::head::{self, Lane, Scan};
 use super::request::{self, Request};
 use super::route::Route;
-use super::{Shared, api, pages};
+use super::write::After;
+use super::{Shared, api, pages, session, write};
 use crate::bbb::Method;
-use crate::config::Limits;
+use crate::config::{Config, MAX_HEAD};
 
-/// How much of a refused body is read before the connection is closed.
+/// Room for a head at first; most fit.
+const HEAD_ROOM: usize = 4096;
+/// How much of a refused request is read before the connection is closed, and for how long.
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// The public side of Usher.
 pub struct PublicApp {
-    shared: Arc<Shared>,
-    options: HttpServerOptions,
+    pub(super) shared: Arc<Shared>,
+    pub(super) access: Access,
+}
+
+/// One connection of a client, between two requests.
+struct Connection {
+    stream: Stream,
+    peer: Option<SocketAddr>,
+    /// Bytes that have come and belong to no request yet.
+    bytes: BytesMut,
+    /// Requests that may still follow.
+    left: u32,
+}
+
+/// How waiting for a head ended.
+enum Head {
+    Complete(usize, Scan),
+    /// More than a head may have.
+    TooLong,
+    /// Nobody is there any more, or took too long.
+    Gone,
 }
 
 impl PublicApp {
     pub fn new(shared: Arc<Shared>) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.keepalive_request_limit = Some(shared.config.load().limits.requests_per_connection);
-        Self { shared, options }
+        let access = Access::new(shared.metrics.clone());
+        Self { shared, access }
     }
 
-    /// How long the next head may take. On a new connection it must come at once, on a used one the idle time is added.
-    fn patience(&self, session: &ServerSession, limits: &Limits) -> Duration {
-        let is_new = session.get_keepalive_reuses_remaining() == self.options.keepalive_request_limit;
-        if is_new { limits.header_timeout } else { limits.keepalive + limits.header_timeout }
+    async fn serve(&self, stream: Stream) {
+        let config = self.shared.config.load_full();
+        let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
+        let left = config.limits.requests_per_connection;
+        let mut connection = Connection { stream, peer, bytes: BytesMut::new(), left };
+        let place = self.shared.process.begin_connection(config.limits.connections);
+        // One long timer for the whole connection: moving it on is cheap, making one for each request is not.
+        let mut timer = Box::pin(sleep(config.limits.header_timeout));
+        if place.is_none() {
+            // An answer before the head would break the protocol.
+            if let Head::Complete(..) = connection.head(timer.as_mut()).await {
+                self.refuse(&mut connection.stream, &Answer::overloaded()).await;
+            }
+            return;
+        }
+        loop {
+            let (length, scan) = match connection.head(timer.as_mut()).await {
+                Head::Complete(length, scan) => (length, scan),
+                Head::Gone => return,
+                Head::TooLong => {
+                    let answer = Answer::new(431, TEXT, "The request's head is too large.\n");
+                    return self.refuse(&mut connection.stream, &answer).await;
+                }
+            };
+            let config = self.shared.config.load_full();
+            let Some(next) = self.exchange(connection, length, &scan, &config).await else { return };
+            connection = next;
+            connection.left = connection.left.saturating_sub(1);
+            let patience = config.limits.keepalive + config.limits.header_timeout;
+            timer.as_mut().reset(tokio::time::Instant::now() + patience);
+        }
     }
 
-    /// Answers what cannot become a request, and closes.
-    async fn refuse(&self, session: &mut ServerSession, answer: Answer) -> Option<ReusedHttpStream> {
-        write(session, &answer, &request::new_request_id(), false, true).await;
-        access::record_refused(&self.shared.metrics, &answer);
-        session.shutdown().await;
-        None
+    /// One request and its answer; the connection comes back if another request may follow.
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        length: usize,
+        scan: &Scan,
+        config: &Arc<Config>,
+    ) -> Option<Connection> {
+        let _request = self.shared.process.begin_request();
+        let trusted = &config.listen.trusted_proxies;
+        match head::lane(&connection.bytes[..length], scan, connection.peer, trusted) {
+            Lane::Direct { request, close } => {
+                let _ = connection.bytes.split_to(length);
+                if connection.bytes.is_empty() {
+                    // Idle connections hold no buffer that a large head has grown.
+                    connection.bytes = BytesMut::new();
+                }
+                let last = close || connection.left <= 1;
+                self.direct(&mut connection.stream, &request, last, config).await.then_some(connection)
+            }
+            Lane::Session => {
+                let Connection { stream, peer, bytes, left } = connection;
+                let (stream, bytes) = session::exchange(self, stream, bytes, peer, left, config).await?;
+                Some(Connection { stream, peer, bytes, left })
+            }
+        }
     }
 
-    async fn answer(
+    /// Answers a request without a body; true if another may follow.
+    async fn direct(&self, stream: &mut Stream, request: &Request, last: bool, config: &Arc<Config>) -> bool {
+        let started = Instant::now();
+        let route = Route::of(&request.path);
+        let mut facts = Facts::default();
+        let answer = self.answer(request, route, &mut Inbound::none(), &mut facts).await;
+        let after = if last || self.shared.process.is_draining() { After::Close } else { After::Keep };
+        let head_only = request.method == Method::Head;
+        let written = write::answer(stream, &answer, &request.id, head_only, after, config.limits.body_timeout).await;
+        self.access.record(request, route, &answer, &facts, started.elapsed(), config.log.access);
+        if written && after == After::Close {
+            linger(stream).await;
+        }
+        written && after == After::Keep
+    }
+
+    /// What a request gets; the same in both lanes.
+    pub(super) async fn answer(
         &self,
         request: &Request,
         route: Route<'_>,
@@ -74,115 +162,63 @@ impl PublicApp {
             Route::Nothing => Answer::new(404, TEXT, "Nothing here. The BBB API is at /bigbluebutton/api.\n"),
         }
     }
+
+    /// Answers what does not become a request, and lets go.
+    pub(super) async fn refuse(&self, stream: &mut Stream, answer: &Answer) {
+        let id = request::new_request_id();
+        write::answer(stream, answer, &id, false, After::Close, LINGER_TIME).await;
+        self.access.record_refused(answer);
+        linger(stream).await;
+    }
 }
 
-#[async_trait]
-impl HttpServerApp for PublicApp {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let config = self.shared.config.load_full();
-        let patience = self.patience(&session, &config.limits);
-        session.set_pipelining_enabled(true);
-        session.set_read_timeout(Some(config.limits.header_timeout));
-        session.set_write_timeout(Some(config.limits.body_timeout));
-        let connection = self.shared.process.begin_connection(config.limits.connections);
-        // A connection too many must not wait for long, and an answer before the head would break the protocol.
-        let patience = if connection.is_some() { patience } else { config.limits.header_timeout };
-        let read = tokio::time::timeout(patience, session.read_request()).await;
-        match read {
-            Ok(Ok(true)) if connection.is_none() => return self.refuse(&mut session, Answer::overloaded()).await,
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) | Err(_) => return None,
-            Ok(Err(error)) => {
-                debug!(kind = error.etype().as_str(); "unreadable request");
-                return self.refuse(&mut session, Answer::new(400, TEXT, "Bad request.\n")).await;
+impl Connection {
+    /// Waits until a whole head is there.
+    async fn head(&mut self, mut timer: Pin<&mut Sleep>) -> Head {
+        let mut scan = Scan::default();
+        loop {
+            if let Some(length) = scan.end(&self.bytes) {
+                return if length > MAX_HEAD { Head::TooLong } else { Head::Complete(length, scan) };
+            }
+            if self.bytes.len() > MAX_HEAD {
+                return Head::TooLong;
+            }
+            self.bytes.reserve(HEAD_ROOM);
+            let read = tokio::select! {
+                biased;
+                read = self.stream.read_buf(&mut self.bytes) => read,
+                () = timer.as_mut() => return Head::Gone,
+            };
+            if !read.is_ok_and(|length| length > 0) {
+                return Head::Gone;
             }
         }
-        let _request = self.shared.process.begin_request();
-        let started = Instant::now();
-        let peer = session.client_addr().and_then(|address| address.as_inet().copied());
-        let Some(request) = Request::read(session.req_header(), peer, &config.listen.trusted_proxies) else {
-            return self.refuse(&mut session, Answer::new(400, TEXT, "Bad request.\n")).await;
-        };
-        // Pingora has looked at the version and at `Connection`; what the client wants closed stays so.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(config.limits.keepalive.as_secs().max(1)));
-        }
-
-        let route = Route::of(&request.path);
-        let mut facts = Facts::default();
-        let mut inbound = Inbound::new(&mut session, &request, &self.shared.body_memory, config.limits.body_timeout);
-        let answer = self.answer(&request, route, &mut inbound, &mut facts).await;
-        facts.body_read = inbound.read;
-
-        // A body that was not read to its end cannot be followed by another request.
-        let stopping = *shutdown.borrow() || self.shared.process.is_draining();
-        let reusable = !stopping && session.is_body_done() && session.get_keepalive().is_some();
-        let written = write(&mut session, &answer, &request.id, request.method == Method::Head, !reusable).await;
-        access::record(&self.shared.metrics, &request, route, &answer, &facts, started.elapsed(), config.log.access);
-        if !written {
-            return None;
-        }
-        if !reusable {
-            linger(&mut session).await;
-            return None;
-        }
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
     }
 }
 
 /// Closing while the client still sends would make the kernel reset the connection and the answer could be lost, so
 /// what is on its way is read and thrown away, within bounds.
-async fn linger(session: &mut ServerSession) {
+pub(super) async fn linger(stream: &mut Stream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
     let drain = async {
+        let mut thrown = [0; 8192];
         let mut left = LINGER_BYTES;
-        while let Ok(Some(piece)) = session.read_request_body().await {
-            left = left.saturating_sub(piece.len());
+        while let Ok(length @ 1..) = stream.read(&mut thrown).await {
+            left = left.saturating_sub(length);
             if left == 0 {
                 break;
             }
         }
     };
     let _ = tokio::time::timeout(LINGER_TIME, drain).await;
-    session.shutdown().await;
 }
 
-/// Writes a whole answer; false if the connection is broken.
-async fn write(session: &mut ServerSession, answer: &Answer, id: &str, head_only: bool, close: bool) -> bool {
-    let Ok(header) = header_of(answer, id, close) else {
-        return false;
-    };
-    if close {
-        session.set_keepalive(None);
+#[async_trait]
+impl ServerApp for PublicApp {
+    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+        self.serve(stream).await;
+        None
     }
-    if session.write_response_header(Box::new(header)).await.is_err() {
-        return false;
-    }
-    let body = if head_only { Bytes::new() } else { answer.body.clone() };
-    session.write_response_body(body, true).await.is_ok()
-}
-
-fn header_of(answer: &Answer, id: &str, close: bool) -> pingora::Result<ResponseHeader> {
-    let mut header = ResponseHeader::build(answer.status, Some(answer.headers.len() + 4))?;
-    if !answer.body.is_empty() {
-        header.insert_header(CONTENT_TYPE, answer.content_type.as_ref())?;
-    }
-    header.insert_header(CONTENT_LENGTH, answer.body.len())?;
-    header.insert_header("X-Request-Id", id)?;
-    for (name, value) in &answer.headers {
-        header.append_header(*name, value.as_str())?;
-    }
-    if close {
-        header.insert_header(CONNECTION, "close")?;
-    }
-    Ok(header)
 }

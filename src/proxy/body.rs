@@ -30,20 +30,27 @@ pub struct Held {
 
 /// The body of one request, still unread.
 pub struct Inbound<'a> {
-    session: &'a mut ServerSession,
-    memory: &'a Arc<Semaphore>,
-    deadline: Instant,
+    from: Option<Source<'a>>,
     announced: Option<u64>,
     wants_continue: bool,
     pub read: u64,
 }
 
+struct Source<'a> {
+    session: &'a mut ServerSession,
+    memory: &'a Arc<Semaphore>,
+    deadline: Instant,
+}
+
 impl<'a> Inbound<'a> {
+    /// For a request that has none.
+    pub fn none() -> Self {
+        Self { from: None, announced: None, wants_continue: false, read: 0 }
+    }
+
     pub fn new(session: &'a mut ServerSession, request: &Request, memory: &'a Arc<Semaphore>, limit: Duration) -> Self {
         Self {
-            session,
-            memory,
-            deadline: Instant::now() + limit,
+            from: Some(Source { session, memory, deadline: Instant::now() + limit }),
             announced: request.content_length.filter(|_| !request.chunked),
             wants_continue: request.expects_continue,
             read: 0,
@@ -60,10 +67,11 @@ impl<'a> Inbound<'a> {
         if self.announced.is_some_and(|length| length > max) {
             return Err(BodyFailure::TooLarge);
         }
+        let Some(source) = &mut self.from else { return Ok(None) };
         if std::mem::take(&mut self.wants_continue) {
-            self.session.write_continue_response().await.map_err(|_| BodyFailure::Broken)?;
+            source.session.write_continue_response().await.map_err(|_| BodyFailure::Broken)?;
         }
-        let piece = tokio::time::timeout_at(self.deadline, self.session.read_request_body())
+        let piece = tokio::time::timeout_at(source.deadline, source.session.read_request_body())
             .await
             .map_err(|_| BodyFailure::TooSlow)?
             .map_err(|_| BodyFailure::Broken)?;
@@ -81,7 +89,8 @@ impl<'a> Inbound<'a> {
         if self.announced.is_some_and(|length| length > max) {
             return Err(BodyFailure::TooLarge);
         }
-        let share = self.memory.clone().try_acquire_many_owned(share).map_err(|_| BodyFailure::NoMemory)?;
+        let memory = self.from.as_ref().map(|source| source.memory.clone()).ok_or(BodyFailure::Broken)?;
+        let share = memory.try_acquire_many_owned(share).map_err(|_| BodyFailure::NoMemory)?;
         let mut bytes = BytesMut::with_capacity(self.announced.unwrap_or(0).min(max) as usize);
         while let Some(piece) = self.next(max).await? {
             bytes.extend_from_slice(&piece);

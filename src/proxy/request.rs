@@ -3,6 +3,7 @@
 //! The query stays raw bytes, because checksums are made over raw bytes. The client's address and request id are
 //! believed from a header only if the peer is a trusted proxy.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -32,24 +33,114 @@ pub struct Request {
     pub id: String,
 }
 
+/// The header fields that mean something here, as they came; the first of several wins.
+#[derive(Debug, Default)]
+pub struct Fields<'a> {
+    pub host: &'a str,
+    pub hosts: u32,
+    /// The whole `Connection` field.
+    pub connection: &'a str,
+    /// Something that says where a body ends, or that the connection becomes another one.
+    pub is_framed: bool,
+    forwarded_host: &'a str,
+    /// All lines as one list: some proxies add a line of their own instead of extending the client's.
+    forwarded_for: Cow<'a, str>,
+    request_id: &'a str,
+    content_type: &'a str,
+    content_length: &'a str,
+    expect: &'a str,
+    is_chunked: bool,
+}
+
+impl<'a> Fields<'a> {
+    pub fn of(head: &'a RequestHeader) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in &head.headers {
+            fields.note(name.as_str().as_bytes(), value.as_bytes());
+        }
+        fields
+    }
+
+    pub fn note(&mut self, name: &[u8], value: &'a [u8]) {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
+        match name.len() {
+            4 if is("host") => {
+                self.hosts += 1;
+                first(&mut self.host, value);
+            }
+            6 if is("expect") => {
+                self.is_framed = true;
+                first(&mut self.expect, value);
+            }
+            7 if is("upgrade") || is("trailer") => self.is_framed = true,
+            10 if is("connection") => match self.connection {
+                "" => self.connection = text(value),
+                // Two lines are a list, which nobody needs to send.
+                _ => self.is_framed = true,
+            },
+            12 if is("content-type") => first(&mut self.content_type, value),
+            12 if is("x-request-id") => first(&mut self.request_id, value),
+            14 if is("content-length") => {
+                self.is_framed = true;
+                first(&mut self.content_length, value);
+            }
+            15 if is("x-forwarded-for") => match &mut self.forwarded_for {
+                list if list.is_empty() => *list = Cow::Borrowed(text(value)),
+                list => {
+                    let list = list.to_mut();
+                    list.push(',');
+                    list.push_str(text(value));
+                }
+            },
+            16 if is("x-forwarded-host") => first(&mut self.forwarded_host, value),
+            17 if is("transfer-encoding") => (self.is_framed, self.is_chunked) = (true, true),
+            _ => {}
+        }
+    }
+}
+
+fn first<'a>(field: &mut &'a str, value: &'a [u8]) {
+    if field.is_empty() {
+        *field = text(value);
+    }
+}
+
+/// A field's value if it is plain ASCII, else nothing.
+fn text(value: &[u8]) -> &str {
+    let is_plain = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    std::str::from_utf8(value).ok().filter(|_| is_plain).unwrap_or_default()
+}
+
 impl Request {
     /// `None` if the path is not UTF-8, which no path of ours is.
     pub fn read(head: &RequestHeader, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Option<Self> {
-        let (path, query) = split_target(head.raw_path());
-        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let authority = head.uri.authority().map(|authority| authority.as_str());
+        Self::new(head.method.as_str(), head.raw_path(), authority, &Fields::of(head), peer, trusted)
+    }
+
+    /// From a head in pieces; `authority` is that of an absolute-form target.
+    pub fn new(
+        method: &str,
+        target: &[u8],
+        authority: Option<&str>,
+        fields: &Fields<'_>,
+        peer: Option<SocketAddr>,
+        trusted: &[IpNet],
+    ) -> Option<Self> {
+        let (path, query) = split_target(target);
         let peer = peer.map(|address| address.ip().to_canonical());
         let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
         let behind_proxy = peer.is_some_and(is_trusted);
-        let forwarded = behind_proxy.then(|| forwarded_client(&lines(head, "x-forwarded-for"), is_trusted)).flatten();
-        let given_host = header("x-forwarded-host").split(',').next().unwrap_or_default().trim();
+        let forwarded = behind_proxy.then(|| forwarded_client(&fields.forwarded_for, is_trusted)).flatten();
+        let given_host = fields.forwarded_host.split(',').next().unwrap_or_default().trim();
         let host = match behind_proxy.then_some(given_host).filter(|host| !host.is_empty()) {
             Some(host) => host,
-            None => head.uri.authority().map_or_else(|| header("host"), |authority| authority.as_str()),
+            None => authority.unwrap_or(fields.host),
         };
-        let given_id = behind_proxy.then(|| header("x-request-id")).filter(|id| is_request_id(id));
-        let content_type = header("content-type").to_owned();
+        let given_id = behind_proxy.then_some(fields.request_id).filter(|id| is_request_id(id));
+        let media_type = fields.content_type.split(';').next().unwrap_or_default().trim();
         Some(Self {
-            method: match head.method.as_str() {
+            method: match method {
                 "GET" => Method::Get,
                 "HEAD" => Method::Head,
                 "POST" => Method::Post,
@@ -58,11 +149,11 @@ impl Request {
             path: std::str::from_utf8(path).ok()?.to_owned(),
             query: query.to_owned(),
             host: bare_host(host),
-            media_type: content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase(),
-            content_type,
-            content_length: header("content-length").trim().parse().ok(),
-            chunked: head.headers.contains_key("transfer-encoding"),
-            expects_continue: header("expect").eq_ignore_ascii_case("100-continue"),
+            media_type: media_type.to_ascii_lowercase(),
+            content_type: fields.content_type.to_owned(),
+            content_length: fields.content_length.trim().parse().ok(),
+            chunked: fields.is_chunked,
+            expects_continue: fields.expect.eq_ignore_ascii_case("100-continue"),
             client: forwarded.or(peer),
             id: given_id.map_or_else(new_request_id, str::to_owned),
         })
@@ -89,12 +180,6 @@ fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
         Some(mark) => (&target[..mark], &target[mark + 1..]),
         None => (target, b""),
     }
-}
-
-/// All lines of a header as one list: some proxies add a line of their own instead of extending the client's.
-fn lines(head: &RequestHeader, name: &str) -> String {
-    let values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.collect::<Vec<&str>>().join(",")
 }
 
 /// The last address in X-Forwarded-For that is not one of our own proxies: what stands before it is the client's word.
@@ -126,7 +211,9 @@ fn is_request_id(id: &str) -> bool {
 
 /// Sixteen hex digits.
 pub fn new_request_id() -> String {
-    format!("{:016x}", rand::random::<u64>())
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let number = rand::random::<u64>();
+    (0..16).map(|place| char::from(DIGITS[(number >> (60 - 4 * place)) as usize & 15])).collect()
 }
 
 #[cfg(test)]

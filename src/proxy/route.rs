@@ -33,6 +33,19 @@ impl<'a> Route<'a> {
         api(rest).map_or(Self::Nothing, |segment| Self::Api { tenant: None, segment })
     }
 
+    /// Number of values of `slot`.
+    pub const SLOTS: usize = 4;
+
+    /// Stands for the label in tables.
+    pub fn slot(self) -> usize {
+        match self {
+            Self::Api { .. } => 0,
+            Self::Livez | Self::Readyz => 1,
+            Self::Landing => 2,
+            Self::Nothing => 3,
+        }
+    }
+
     /// A bounded word for metrics and logs.
     pub fn label(self) -> &'static str {
         match self {

@@ -5,8 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use prometheus::IntCounter;
+
+use crate::bbb::Call;
 use crate::clock::Millis;
 use crate::ids::{Secret, TenantId};
+use crate::metrics::Kept;
 use crate::store::TenantRecord;
 
 /// Limits of a tenant; `None` is unlimited.
@@ -20,9 +24,15 @@ pub struct TenantLimits {
 #[derive(Debug)]
 pub struct Tenant {
     pub record: TenantRecord,
+    /// Calls that were answered with success.
+    pub answered: Kept<IntCounter, { Call::SLOTS }>,
 }
 
 impl Tenant {
+    pub fn new(record: TenantRecord) -> Self {
+        Self { record, answered: Kept::default() }
+    }
+
     pub fn id(&self) -> TenantId {
         self.record.id
     }
@@ -55,7 +65,7 @@ impl Tenants {
     pub fn new(records: Vec<TenantRecord>) -> Self {
         let mut tenants = Self::default();
         for record in records {
-            let tenant = Arc::new(Tenant { record });
+            let tenant = Arc::new(Tenant::new(record));
             for host in &tenant.record.hosts {
                 tenants.by_host.insert(host.clone(), tenant.clone());
             }

@@ -24,11 +24,16 @@ impl Tenant {
     }
 }
 
+const META: &str = "meta_";
+
 /// Removes `meta_usher-…`, in any case, from a caller's parameters.
 pub fn drop_hidden_meta(params: &mut Params) {
     params.remove_where(|name| {
-        let lower = name.to_ascii_lowercase();
-        lower.strip_prefix("meta_").is_some_and(|key| key.starts_with(HIDDEN_META_PREFIX))
+        let starts_with = |text: &[u8], start: &str| {
+            text.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start.as_bytes()))
+        };
+        let name = name.as_bytes();
+        starts_with(name, META) && starts_with(&name[META.len()..], HIDDEN_META_PREFIX)
     });
 }
 

@@ -65,21 +65,19 @@ mod tests {
     use crate::store::TenantRecord;
 
     fn tenant(id: i64, scope: Option<&str>) -> Tenant {
-        Tenant {
-            record: TenantRecord {
-                id: TenantId(id),
-                name: format!("tenant{id}"),
-                is_default: scope.is_none(),
-                scope: scope.map(Secret::new),
-                hosts: vec![],
-                secrets: vec![],
-                params: vec![],
-                max_meetings: None,
-                max_people: None,
-                pool: vec![],
-                region: None,
-            },
-        }
+        Tenant::new(TenantRecord {
+            id: TenantId(id),
+            name: format!("tenant{id}"),
+            is_default: scope.is_none(),
+            scope: scope.map(Secret::new),
+            hosts: vec![],
+            secrets: vec![],
+            params: vec![],
+            max_meetings: None,
+            max_people: None,
+            pool: vec![],
+            region: None,
+        })
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! nothing is forwarded. The person is counted at once. Errors redirect as BBB's do: to `errorRedirectUrl`, else
 //! `logoutURL`, else our own page; never to a target taken from a request whose signature did not hold.
 
+use std::sync::Arc;
+
 use super::Caller;
 use crate::bbb;
 use crate::config::Config;
@@ -13,21 +15,21 @@ use crate::proxy::answer::Answer;
 use crate::proxy::pages;
 use crate::store::{ParamCall, ServerRecord};
 
-pub fn join(caller: &Caller<'_>) -> Answer {
+pub fn join(mut caller: Caller<'_>) -> Answer {
     let key = match caller.meeting_key() {
         Ok(key) => key,
-        Err(error) => return failed(caller, &error),
+        Err(error) => return failed(&caller, &error),
     };
     if caller.params.get("fullName").is_none_or(str::is_empty) {
-        return failed(caller, &ApiError::client("missingParamFullName", "You must specify a name for the attendee."));
+        return failed(&caller, &ApiError::client("missingParamFullName", "You must specify a name for the attendee."));
     }
     let ledger = &caller.shared.placer.ledger;
     match ledger.admit_join(&key, &caller.tenant.limits(), caller.now) {
-        Ok(ticket) => redirect(caller, &ticket.record, ticket.called.as_str()),
+        Ok(ticket) => redirect(&mut caller, &ticket.record, ticket.called.as_str()),
         Err(JoinRefusal::Unknown) => match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
-            Some(breakout) => redirect(caller, &breakout.record, breakout.bbb_id.as_str()),
+            Some(breakout) => redirect(&mut caller, &breakout.record, breakout.bbb_id.as_str()),
             None => failed(
-                caller,
+                &caller,
                 &ApiError::client(
                     "invalidMeetingIdentifier",
                     "The meeting ID that you supplied did not match any existing meetings",
@@ -37,29 +39,30 @@ pub fn join(caller: &Caller<'_>) -> Answer {
         Err(JoinRefusal::TenantPeople { limit }) => {
             caller.shared.metrics.tenant_limit_hits.with_label_values(&[caller.tenant.name()]).inc();
             let text = format!("The limit of {limit} people is reached.");
-            failed(caller, &ApiError::client("participantLimitReached", text))
+            failed(&caller, &ApiError::client("participantLimitReached", text))
         }
         Err(JoinRefusal::ServerDown { .. }) => {
             let error = ApiError::server("serverUnavailable", "The server of this meeting does not answer.");
-            if wants_xml(caller) {
+            if wants_xml(&caller) {
                 return Answer::error(&error);
             }
             pages::waiting().failed_with("serverUnavailable", Blame::Server)
         }
         Err(JoinRefusal::ServerDisabled) => {
-            failed(caller, &ApiError::client("serverUnavailable", "The server of this meeting is disabled."))
+            failed(&caller, &ApiError::client("serverUnavailable", "The server of this meeting is disabled."))
         }
     }
 }
 
 /// 302 to the server's own `join`, parameters in the caller's order and bytes.
-fn redirect(caller: &Caller<'_>, server: &std::sync::Arc<ServerRecord>, called: &str) -> Answer {
-    let mut params = caller.params.clone();
-    caller.tenant.apply_rules(ParamCall::Join, &mut params);
+fn redirect(caller: &mut Caller<'_>, server: &Arc<ServerRecord>, called: &str) -> Answer {
+    let params = &mut caller.params;
+    caller.tenant.apply_rules(ParamCall::Join, params);
     params.ensure("meetingID", called);
     let query = params.to_query();
     let checksum = bbb::sign("join", &query, &server.secret, server.checksum);
-    let mut answer = Answer::redirect(format!("{}join?{query}&checksum={checksum}", server.url)).no_cache();
+    let location = [server.url.as_str(), "join?", &query, "&checksum=", &checksum].concat();
+    let mut answer = Answer::redirect(location).no_cache();
     answer.server = Some(server.clone());
     answer
 }

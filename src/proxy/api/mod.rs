@@ -75,10 +75,10 @@ pub async fn answer(
     facts: &mut Facts,
 ) -> Answer {
     let call = Call::from_segment(segment);
-    facts.call = Some(call.name());
-    let tenants = shared.placer.tenants.load_full();
+    facts.call = Some(call);
+    let tenants = shared.placer.tenants.load();
     let tenant = tenants.resolve(path_tenant, &request.host);
-    facts.tenant = tenant.map(|tenant| tenant.name().to_owned());
+    facts.tenant = tenant.cloned();
     if call == Call::Index {
         return index(request);
     }
@@ -95,17 +95,20 @@ pub async fn answer(
         Err(answer) if call == Call::Join => return join::refused(&shared.config.load(), answer),
         Err(answer) => return answer,
     };
-    match dispatch(&caller, inbound).await {
+    match dispatch(caller, inbound).await {
         Ok(answer) => answer,
         Err(error) if answers_in_json(call) => Answer::json_error(&error),
         Err(error) => Answer::error(&error),
     }
 }
 
-async fn dispatch(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
+async fn dispatch(caller: Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
+    if caller.call == Call::Join {
+        return Ok(join::join(caller));
+    }
+    let caller = &caller;
     match caller.call {
         Call::Create => create::create(caller, inbound).await,
-        Call::Join => Ok(join::join(caller)),
         Call::End => meetings::end(caller).await,
         Call::IsMeetingRunning => meetings::is_meeting_running(caller).await,
         Call::GetMeetingInfo => meetings::get_meeting_info(caller).await,
@@ -119,7 +122,7 @@ async fn dispatch(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answ
         Call::UpdateRecordings => recordings::update(caller).await,
         Call::GetRecordingTextTracks => recordings::text_tracks(caller).await,
         Call::PutRecordingTextTrack => recordings::put_text_track(caller, inbound).await,
-        Call::Index | Call::SessionBound(_) | Call::Removed(_) | Call::Hooks | Call::Unknown => {
+        Call::Index | Call::Join | Call::SessionBound(_) | Call::Removed(_) | Call::Hooks | Call::Unknown => {
             Err(ApiError::unsupported())
         }
     }

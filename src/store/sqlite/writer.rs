@@ -108,20 +108,29 @@ pub fn run(connection: Connection, origin: &str, mut queue: mpsc::Receiver<Box<d
 
 fn transact(writing: &Writing<'_>, batch: &mut [Box<dyn Job>], prunes: bool) -> Result<(), StoreError> {
     let connection = writing.connection;
-    connection.execute_batch("BEGIN IMMEDIATE")?;
+    command(connection, "BEGIN IMMEDIATE")?;
     for job in batch {
-        connection.execute_batch("SAVEPOINT job")?;
+        command(connection, "SAVEPOINT job")?;
         let keep = job.run(writing);
         // SQLite gives up the whole transaction on some errors (disk full, I/O). Going on would write job by job,
         // outside of any transaction.
         if connection.is_autocommit() {
             return Err(StoreError::Failed("the disk is full or reports an error; nothing was written".to_owned()));
         }
-        connection.execute_batch(if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" })?;
+        if !keep {
+            command(connection, "ROLLBACK TO job")?;
+        }
+        command(connection, "RELEASE job")?;
     }
     if prunes {
         journal::prune(connection, writing.now)?;
     }
-    connection.execute_batch("COMMIT")?;
+    command(connection, "COMMIT")?;
+    Ok(())
+}
+
+/// Runs a statement without result, prepared once for all times.
+fn command(connection: &Connection, sql: &str) -> Result<(), StoreError> {
+    connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }

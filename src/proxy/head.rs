@@ -1,0 +1,153 @@
+//! A request's head as bytes: where it ends, and which lane takes it.
+//!
+//! Nearly every call is a small GET. Such a head is read here, strictly, and answered without a session of Pingora's.
+//! Whatever is not a plain GET or HEAD of HTTP/1.1 (bodies, upgrades, odd framing, old versions, lax line ends) goes to
+//! Pingora with its bytes untouched, so that there is one reader of framing and never two opinions about it.
+
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+
+use super::request::{Fields, Request};
+
+/// Header lines in the direct lane; browsers send about twenty.
+const DIRECT_FIELDS: usize = 64;
+
+/// How far a head has been looked through.
+#[derive(Debug, Default)]
+pub struct Scan {
+    looked_at: usize,
+    has_bare_line_feed: bool,
+}
+
+impl Scan {
+    /// Length of the head in `bytes`, its empty line included, once it is there. To be called again with the same bytes
+    /// and more; nothing is looked at twice.
+    pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+        while let Some(step) = memchr::memchr(b'\n', &bytes[self.looked_at..]) {
+            let feed = self.looked_at + step;
+            let line_end = match bytes[..feed] {
+                [.., b'\r'] => feed - 1,
+                _ => {
+                    self.has_bare_line_feed = true;
+                    feed
+                }
+            };
+            let is_empty_line = line_end == 0 || bytes[line_end - 1] == b'\n';
+            self.looked_at = feed + 1;
+            // Empty lines before the request line are the rest of a sloppy client's last body.
+            if is_empty_line && bytes[..line_end].iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+                return Some(feed + 1);
+            }
+        }
+        self.looked_at = bytes.len();
+        None
+    }
+}
+
+/// Who reads a request.
+#[derive(Debug)]
+pub enum Lane {
+    /// A plain GET or HEAD without a body.
+    Direct { request: Box<Request>, close: bool },
+    /// Everything else.
+    Session,
+}
+
+/// Chooses the lane of a complete head.
+pub fn lane(head: &[u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Lane {
+    read(head, scan, peer, trusted).unwrap_or(Lane::Session)
+}
+
+fn read(head: &[u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Option<Lane> {
+    if scan.has_bare_line_feed {
+        return None;
+    }
+    let mut lines = [const { MaybeUninit::uninit() }; DIRECT_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    if !parsed.parse_with_uninit_headers(head, &mut lines).is_ok_and(|status| status.is_complete()) {
+        return None;
+    }
+    let (method, target) = (parsed.method?, parsed.path?);
+    if parsed.version != Some(1) || !matches!(method, "GET" | "HEAD") || !target.starts_with('/') {
+        return None;
+    }
+    let mut fields = Fields::default();
+    for line in parsed.headers.iter() {
+        fields.note(line.name.as_bytes(), line.value);
+    }
+    if fields.is_framed || fields.hosts != 1 {
+        return None;
+    }
+    let close = match fields.connection {
+        "" => false,
+        option if option.eq_ignore_ascii_case("keep-alive") => false,
+        option if option.eq_ignore_ascii_case("close") => true,
+        _ => return None,
+    };
+    let request = Box::new(Request::new(method, target.as_bytes(), None, &fields, peer, trusted)?);
+    Some(Lane::Direct { request, close })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn lane_of(text: &str) -> Lane {
+        let mut scan = Scan::default();
+        let end = scan.end(text.as_bytes()).unwrap();
+        assert_eq!(end, text.len());
+        lane(text.as_bytes(), &scan, None, &[])
+    }
+
+    #[test]
+    fn a_head_ends_at_its_empty_line_however_it_arrives() {
+        let text = b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\nGET";
+        for pieces in 1..text.len() {
+            let mut scan = Scan::default();
+            let mut found = None;
+            for end in (pieces..text.len()).step_by(pieces).chain([text.len()]) {
+                found = found.or_else(|| scan.end(&text[..end]));
+            }
+            assert_eq!(found, Some(text.len() - 3), "in pieces of {pieces}");
+        }
+        assert_eq!(Scan::default().end(b"\r\n\r\n"), None);
+        assert_eq!(Scan::default().end(b"GET / HTTP/1.1\nHost: h\n\n"), Some(24));
+    }
+
+    #[test]
+    fn only_plain_gets_are_direct() {
+        let ok = "GET /bigbluebutton/api/join?a=b HTTP/1.1\r\nHost: h\r\n";
+        let Lane::Direct { request, close } = lane_of(&format!("{ok}\r\n")) else { panic!("not direct") };
+        assert_eq!((request.path.as_str(), &request.query[..], request.host.as_str()), {
+            ("/bigbluebutton/api/join", &b"a=b"[..], "h")
+        });
+        assert!(!close);
+        assert!(matches!(lane_of(&format!("{ok}Connection: close\r\n\r\n")), Lane::Direct { close: true, .. }));
+        for rest in [
+            "Content-Length: 0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n",
+            "Expect: 100-continue\r\n\r\n",
+            "Upgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            "Connection: close, te\r\n\r\n",
+            "Host: g\r\n\r\n",
+            "A: b\n\r\n",
+            "A : b\r\n\r\n",
+            "A: b\r\n c\r\n\r\n",
+        ] {
+            assert!(matches!(lane_of(&format!("{ok}{rest}")), Lane::Session), "{rest:?}");
+        }
+        for whole in [
+            "POST / HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
+        ] {
+            assert!(matches!(lane_of(whole), Lane::Session), "{whole:?}");
+        }
+    }
+}

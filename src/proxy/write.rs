@@ -1,0 +1,104 @@
+//! An answer as bytes, in one write: a second one would cost as much as everything else.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::StatusCode;
+use pingora::protocols::Stream;
+use tokio::io::AsyncWriteExt;
+
+use super::answer::Answer;
+use crate::clock::{Clock, SystemClock};
+
+/// Bodies up to this many bytes are copied behind the head; bigger ones are written from where they are.
+const COPIED: usize = 4096;
+/// Room for a head; that of a redirect is the longest.
+const HEAD_ROOM: usize = 1024;
+
+/// What is to become of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    Keep,
+    /// Kept for a client of HTTP/1.0, which wants to read so.
+    KeepOld,
+    Close,
+}
+
+/// Writes a whole answer within `limit`; false if the connection is broken or the client does not read.
+pub async fn answer(
+    stream: &mut Stream,
+    answer: &Answer,
+    id: &str,
+    head_only: bool,
+    after: After,
+    limit: Duration,
+) -> bool {
+    let mut bytes = BytesMut::with_capacity(HEAD_ROOM);
+    head(&mut bytes, answer, id, after);
+    let body = if head_only { Bytes::new() } else { answer.body.clone() };
+    let written = async {
+        if body.len() <= COPIED {
+            bytes.extend_from_slice(&body);
+            stream.write_all(&bytes).await?;
+        } else {
+            stream.write_all_buf(&mut bytes.chain(body)).await?;
+        }
+        stream.flush().await
+    };
+    let mut written = std::pin::pin!(written);
+    // Most answers fit into the kernel's buffer at once and need no timer.
+    if let std::task::Poll::Ready(result) = futures_util::poll!(written.as_mut()) {
+        return result.is_ok();
+    }
+    tokio::time::timeout(limit, written).await.is_ok_and(|result| result.is_ok())
+}
+
+/// Everything before the body.
+fn head(bytes: &mut BytesMut, answer: &Answer, id: &str, after: After) {
+    let reason = StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason());
+    // Writing into memory does not fail.
+    let _ = write!(bytes, "HTTP/1.1 {} {}\r\nDate: ", answer.status, reason.unwrap_or("Unknown"));
+    date(bytes);
+    let _ = write!(bytes, "\r\nContent-Length: {}", answer.body.len());
+    if !answer.body.is_empty() {
+        field(bytes, "Content-Type", &answer.content_type);
+    }
+    field(bytes, "X-Request-Id", id);
+    for (name, value) in &answer.headers {
+        field(bytes, name, value);
+    }
+    match after {
+        After::Keep => {}
+        After::KeepOld => field(bytes, "Connection", "keep-alive"),
+        After::Close => field(bytes, "Connection", "close"),
+    }
+    bytes.extend_from_slice(b"\r\n\r\n");
+}
+
+/// A value with a control character would end the line and begin the caller's own; it is left out.
+fn field(bytes: &mut BytesMut, name: &str, value: &str) {
+    let is_clean = value.bytes().fold(true, |clean, byte| clean & (byte >= b' ') & (byte != 0x7f));
+    if is_clean {
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+    }
+}
+
+/// The time of day as HTTP writes it, made once a second by each thread.
+fn date(bytes: &mut BytesMut) {
+    thread_local! {
+        static LAST: std::cell::RefCell<(u64, String)> = const { std::cell::RefCell::new((0, String::new())) };
+    }
+    let now = SystemClock.now();
+    let second = now.0 / 1000;
+    LAST.with_borrow_mut(|(made, text)| {
+        if *made != second {
+            *made = second;
+            *text = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+        }
+        bytes.extend_from_slice(text.as_bytes());
+    });
+}
