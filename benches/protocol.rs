@@ -1,15 +1,16 @@
-//! What one request costs before any network: signatures, parameters, choosing, rendering.
+//! What one request costs before any network: signatures, parameters, routing, choosing, rendering.
 
 use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use usher::bbb::{self, Algorithm, Params};
+use usher::bbb::{self, Algorithm, Call, Params};
 use usher::clock::Millis;
 use usher::config::{Config, WhenFull};
 use usher::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use usher::placement::{Confirmed, Ledger, LedgerSettings, Wish};
 use usher::pool::Health;
+use usher::proxy::Route;
 use usher::store::{Confirmation, ServerRecord, ServerState};
 use usher::tenant::TenantLimits;
 
@@ -35,6 +36,13 @@ fn parameters(c: &mut Criterion) {
     c.bench_function("parse query", |b| b.iter(|| Params::parse(black_box(QUERY.as_bytes()), 512)));
     let params = Params::parse(QUERY.as_bytes(), 512).expect("few parameters");
     c.bench_function("write query", |b| b.iter(|| black_box(&params).to_query()));
+}
+
+fn routing(c: &mut Criterion) {
+    for path in ["/bigbluebutton/api/join", "/t/moodle/bigbluebutton/api/getMeetings", "/favicon.ico"] {
+        c.bench_function(&format!("route {path}"), |b| b.iter(|| Route::of(black_box(path))));
+    }
+    c.bench_function("name a call", |b| b.iter(|| Call::from_segment(black_box("getMeetings"))));
 }
 
 fn server(id: i64) -> ServerRecord {
@@ -137,5 +145,5 @@ fn rendering(c: &mut Criterion) {
     c.bench_function("read a poll of 200 meetings", |b| b.iter(|| bbb::read_meetings(black_box(&listed))));
 }
 
-criterion_group!(benches, signatures, parameters, placing, rendering);
+criterion_group!(benches, signatures, parameters, routing, placing, rendering);
 criterion_main!(benches);

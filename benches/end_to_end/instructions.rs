@@ -5,8 +5,9 @@
 //! emulated processor has no SHA instructions, so the counts are not times, but what costs more shows in both.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +25,10 @@ const SIZE: Size = Size { servers: 4, meetings: 50 };
 /// Requests before anything is counted, and in each of the counted windows.
 const WARM_UP: usize = 300;
 const JOINS: usize = 1000;
-const CREATES: usize = 500;
+const CREATES: usize = 300;
 const WINDOWS: usize = 5;
+/// How long nothing is asked, to learn what the program does by itself.
+const IDLE: Duration = Duration::from_secs(6);
 /// More than this above what is written down fails.
 const MOST_MORE: f64 = 0.05;
 
@@ -95,36 +98,70 @@ fn count(bench: &Bench) -> Result<(Spread, Spread), Failure> {
     plan.under.push(format!("--callgrind-out-file={}", out.display()));
     let pool = Pool::start(bench, &plan)?;
     let opened = Connection::open(pool.address);
-    let mut connection = opened.ok_or_else(|| Failure("usher serve: no connection".to_owned()))?;
+    let connection = opened.ok_or_else(|| Failure("usher serve: no connection".to_owned()))?;
     let join = |number: usize| world::join(number, number % SIZE.meetings);
     let create = |number: usize| world::create(&format!("new-{number:06}"));
-    let mut counted = |name: &str, requests: usize, target: &dyn Fn(usize) -> String| -> Result<Spread, Failure> {
-        let mut next = 0;
-        let mut ask = |requests: usize| {
-            next += requests;
-            (next - requests..next).try_for_each(|number| ask(&mut connection, &target(number)))
-        };
-        ask(WARM_UP)?;
-        let mut counts = Vec::new();
-        for window in 0..WINDOWS {
-            control(&["--zero"], pool.usher.pid())?;
-            ask(requests)?;
-            let hint = format!("{name}-{window}");
-            control(&[&format!("--dump={hint}")], pool.usher.pid())?;
-            counts.push(total(&out, &hint)? / requests as f64);
-        }
-        Ok(Spread::of(counts.into_iter()))
-    };
-    Ok((counted("join", JOINS, &join)?, counted("create", CREATES, &create)?))
+    let mut counter = Counter { pid: pool.usher.pid(), out, connection };
+    Ok((counter.count("join", JOINS, &join, 0)?, counter.count("create", CREATES, &create, 1)?))
 }
 
-fn control(args: &[&str], pid: u32) -> Result<(), Failure> {
-    let output = Command::new("callgrind_control").args(args).arg(pid.to_string()).output();
+/// Asks and reads the counters.
+struct Counter {
+    pid: u32,
+    out: PathBuf,
+    connection: Connection,
+}
+
+impl Counter {
+    /// Instructions per request, without those of the background, which are learned from a while of silence at the end.
+    /// That work is mostly a tick for each meeting, so it grows where a request adds `adds` meetings.
+    fn count(
+        &mut self,
+        name: &str,
+        requests: usize,
+        target: &dyn Fn(usize) -> String,
+        adds: usize,
+    ) -> Result<Spread, Failure> {
+        let meetings = |asked: f64| SIZE.meetings as f64 + asked * adds as f64;
+        (0..WARM_UP).try_for_each(|number| ask(&mut self.connection, &target(number)))?;
+        let mut windows = Vec::new();
+        for window in 0..WINDOWS {
+            let first = WARM_UP + window * requests;
+            let (total, seconds) = self.window(&format!("{name}-{window}"), |connection| {
+                (first..first + requests).try_for_each(|number| ask(connection, &target(number)))
+            })?;
+            windows.push((total, seconds * meetings(first as f64 + requests as f64 / 2.0)));
+        }
+        let (total, seconds) = self.window(&format!("{name}-idle"), |_| {
+            std::thread::sleep(IDLE);
+            Ok(())
+        })?;
+        let background = total / (seconds * meetings((WARM_UP + WINDOWS * requests) as f64));
+        let own = windows.into_iter().map(|(total, weight)| (total - background * weight) / requests as f64);
+        Ok(Spread::of(own))
+    }
+
+    /// Instructions and seconds while `work` goes on.
+    fn window(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Connection) -> Result<(), Failure>,
+    ) -> Result<(f64, f64), Failure> {
+        control("--zero", self.pid)?;
+        let started = Instant::now();
+        work(&mut self.connection)?;
+        control(&format!("--dump={name}"), self.pid)?;
+        Ok((total(&self.out, name)?, started.elapsed().as_secs_f64()))
+    }
+}
+
+fn control(order: &str, pid: u32) -> Result<(), Failure> {
+    let output = Command::new("callgrind_control").args([order, &pid.to_string()]).output();
     let output = output.map_err(|error| Failure(format!("callgrind_control: {error}")))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() || text.contains("Error") {
         let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure(format!("callgrind_control {args:?}: {text}{errors}")));
+        return Err(Failure(format!("callgrind_control {order}: {text}{errors}")));
     }
     Ok(())
 }

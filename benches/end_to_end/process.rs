@@ -44,6 +44,9 @@ pub fn command(cores: Cores, program: impl AsRef<OsStr>) -> Command {
     command.arg(format!("--nofile={limit}:{limit}"));
     command.args(["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cores.list()]);
     command.arg(program).stdin(Stdio::null());
+    // nginx and HAProxy live where only root looks by default.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     command
 }
 

@@ -84,7 +84,7 @@ fn sustained(bench: &Bench, claims: &mut Vec<Claim>, rows: &mut Vec<Vec<String>>
         percent(generator),
     ]);
     Ok(format!(
-        "Of the two cores Usher used {}, the servers {}, the callers {}.",
+        "In that run Usher took {} of one core, the servers {}, the callers {}.",
         percent(busy),
         percent(stub),
         percent(generator)

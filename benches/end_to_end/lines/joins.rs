@@ -43,6 +43,8 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
         rows.extend(contest.rows(connections));
     }
     drop(nginx_plain);
+    // Still so after all that, or a limit has answered in its place.
+    location_of(&pool, &world::join(1, 1))?;
 
     // What the log costs, on both sides.
     let log = format!("        access_log {}/access.log;\n{nginx_redirect}", pool.dir.display());
