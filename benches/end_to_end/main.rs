@@ -30,6 +30,7 @@ mod world;
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -90,11 +91,14 @@ impl Bench {
             usher.parent().and_then(Path::file_name).map_or_else(String::new, |name| name.to_string_lossy().into());
         // target/<profile>/deps/<this program>
         let target = own.ancestors().nth(3).unwrap_or(Path::new("target"));
-        let (dir, memory) =
-            (target.join("bench-run"), PathBuf::from(format!("/dev/shm/usher-bench-{}", std::process::id())));
-        let _ = fs::remove_dir_all(&dir);
+        let dir = target.join("bench-run");
+        let failed = |dir: &Path, error| Failure(format!("{}: {error}", dir.display()));
+        let owner = fs::metadata(target).map_err(|error| failed(target, error))?.uid();
+        let memory = PathBuf::from(format!("/dev/shm/usher-bench-{owner}"));
         for dir in [&dir, &memory] {
-            fs::create_dir_all(dir).map_err(|error| Failure(format!("{}: {error}", dir.display())))?;
+            // What an interrupted run left.
+            let _ = fs::remove_dir_all(dir);
+            fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
         }
         let (rounds, seconds, long, watch) = if is_quick { (2, 1, 2, 5) } else { (5, 3, 8, 30) };
         let known = |(name, value): &&(&str, &str)| pool::accepts(&usher, &dir, name, value);
