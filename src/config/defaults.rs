@@ -12,8 +12,8 @@ use url::Url;
 
 use super::load::{Audio, Choose, Joins, Load, LoadLimits, NetWeights, Profile, Reserve, Tlo, Video, Weights};
 use super::sections::{
-    Admin, Api, GetMeetings, Health, IsRunning, Limits, Listen, Log, LogFormat, Process, StoreConfig, StoreUrl,
-    WhenFull,
+    Admin, Api, GetMeetingInfo, GetMeetings, Health, IsRunning, Limits, Listen, Log, LogFormat, Process, StoreConfig,
+    StoreUrl, WhenFull,
 };
 use super::{Config, Sources};
 use crate::bbb::Algorithm;
@@ -143,6 +143,7 @@ fn api() -> Api {
         unsigned_form_bodies: false,
         get_meetings: GetMeetings::Live,
         is_meeting_running: IsRunning::Live,
+        get_meeting_info: GetMeetingInfo::Ask,
         when_full: WhenFull::Accept,
         logout_url: None,
     }

@@ -6,7 +6,7 @@
 use super::load::{Profile, Tlo};
 use super::problem::Problem;
 use super::raw::{Raw, Source, Value};
-use super::sections::{GetMeetings, IsRunning, LogFormat, WhenFull};
+use super::sections::{GetMeetingInfo, GetMeetings, IsRunning, LogFormat, WhenFull};
 use super::{Config, Sources, defaults, value};
 
 /// Sections and keys promised by the documentation for later versions.
@@ -102,6 +102,8 @@ impl Keys<'_> {
         self.read("api.get_meetings", &mut api.get_meetings, |found| value::word(found, &words));
         let words = [("live", IsRunning::Live), ("ask", IsRunning::Ask)];
         self.read("api.is_meeting_running", &mut api.is_meeting_running, |found| value::word(found, &words));
+        let words = [("ask", GetMeetingInfo::Ask), ("live", GetMeetingInfo::Live)];
+        self.read("api.get_meeting_info", &mut api.get_meeting_info, |found| value::word(found, &words));
         let words = [("accept", WhenFull::Accept), ("refuse", WhenFull::Refuse)];
         self.read("api.when_full", &mut api.when_full, |found| value::word(found, &words));
         self.read("api.logout_url", &mut api.logout_url, value::page_or_none);

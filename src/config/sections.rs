@@ -75,6 +75,7 @@ pub struct Api {
     pub unsigned_form_bodies: bool,
     pub get_meetings: GetMeetings,
     pub is_meeting_running: IsRunning,
+    pub get_meeting_info: GetMeetingInfo,
     pub when_full: WhenFull,
     /// Where a failed `join` sends the browser when the call names no `logoutURL`; `None` answers with the error itself.
     pub logout_url: Option<Url>,
@@ -96,6 +97,15 @@ pub enum IsRunning {
     Live,
     /// The meeting's server is asked.
     Ask,
+}
+
+/// Where `getMeetingInfo` comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GetMeetingInfo {
+    /// The meeting's server is asked: people appear in it the moment they join.
+    Ask,
+    /// The picture in memory, at most two polls old.
+    Live,
 }
 
 /// What a `create` gets when every server is predicted to be over its limit.

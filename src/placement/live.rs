@@ -5,7 +5,9 @@
 use super::entry::{BreakoutEntry, MeetingEntry};
 use super::state::State;
 use super::sums::count;
-use super::{BreakoutView, JoinRefusal, JoinTicket, Ledger, MeetingFragment, MeetingView, TenantMeetings, Usage};
+use super::{
+    BreakoutView, Edition, JoinRefusal, JoinTicket, Ledger, MeetingFragment, MeetingView, TenantMeetings, Usage,
+};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, ServerId, TenantId};
 use crate::pool::Health;
@@ -88,6 +90,19 @@ impl Ledger {
         usages
     }
 
+    /// What edition of its meetings the tenant would be shown, and since when the oldest of them is known.
+    pub fn edition_of(&self, tenant: TenantId) -> Edition {
+        let mut guard = self.state.lock();
+        let State { meetings, tenants, .. } = &mut *guard;
+        let Some(tenant) = tenants.get_mut(&tenant) else { return Edition::default() };
+        let look = || {
+            let confirmed = tenant.keys.iter().filter_map(|key| meetings.get(key));
+            confirmed.filter(|entry| entry.confirmation().is_some()).filter_map(|entry| entry.polled_at).min()
+        };
+        let oldest_poll = *tenant.oldest_poll.get_or_insert_with(look);
+        Edition { number: tenant.edition, oldest_poll }
+    }
+
     /// The tenant's confirmed meetings and their breakout rooms, those on servers that are down included.
     pub fn meetings_of(&self, tenant: TenantId) -> TenantMeetings {
         let state = self.state.lock();
@@ -99,14 +114,13 @@ impl Ledger {
         let mut confirmed: Vec<(&MeetingKey, &MeetingEntry, Confirmation)> =
             tenant.keys.iter().filter_map(with_proof).collect();
         confirmed.sort_by_key(|(key, entry, _)| (entry.create_time, *key));
-        let oldest_poll = confirmed.iter().filter_map(|(_, entry, _)| entry.polled_at).min();
         let mut fragments = Vec::with_capacity(confirmed.len());
         for (key, entry, confirmation) in confirmed {
             let (bbb_id, meeting, xml) = (entry.bbb_id.clone(), key.meeting.clone(), entry.xml.clone());
             fragments.push(MeetingFragment { bbb_id, meeting, xml, confirmation });
             fragments.extend(entry.breakouts.iter().map(BreakoutEntry::fragment));
         }
-        TenantMeetings { fragments, oldest_poll }
+        TenantMeetings { fragments, edition: tenant.edition }
     }
 
     /// All placements that point to this server, sorted.

@@ -119,7 +119,10 @@ impl State {
             entry.note_end_seen(&meeting, &tuned, moment);
             entry.running = meeting.running;
             entry.note_figures(&meeting, moment.sent);
-            entry.xml = meeting.xml;
+            // The same text stays in the same place: whoever keeps a rendering of it knows it by that.
+            if entry.xml != meeting.xml {
+                entry.xml = meeting.xml;
+            }
         });
     }
 
@@ -150,6 +153,11 @@ impl State {
         for key in listed {
             let mut breakouts = by_parent.remove(key).unwrap_or_default();
             let known = self.meetings.get(key).map_or(&[][..], |entry| &entry.breakouts);
+            for room in &mut breakouts {
+                if let Some(same) = known.iter().find(|old| old.xml == room.xml) {
+                    room.xml = same.xml.clone();
+                }
+            }
             let had_some = !known.is_empty();
             let is_newer = |room: &&BreakoutEntry| room.known_at >= moment.sent && !seen.contains(&room.bbb_id);
             breakouts.extend(known.iter().filter(is_newer).cloned());

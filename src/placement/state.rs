@@ -71,6 +71,10 @@ impl ServerEntry {
 pub(super) struct TenantEntry {
     pub sums: Sums,
     pub keys: HashSet<MeetingKey>,
+    /// Changes with whatever getMeetings shows; never the same twice, whichever tenant.
+    pub edition: u64,
+    /// When the oldest poll was sent among those of its meetings; `None` if it has to be looked for again.
+    pub oldest_poll: Option<Option<Millis>>,
 }
 
 #[derive(Debug)]
@@ -87,6 +91,8 @@ pub(super) struct State {
     pub breakouts_internal: HashMap<InternalId, MeetingKey>,
     /// Meetings whose contribution changes with time alone.
     pub awake: HashSet<MeetingKey>,
+    /// The last edition given out.
+    editions: u64,
 }
 
 impl State {
@@ -101,6 +107,7 @@ impl State {
             breakouts: HashMap::default(),
             breakouts_internal: HashMap::default(),
             awake: HashSet::default(),
+            editions: 0,
         }
     }
 
@@ -117,7 +124,17 @@ impl State {
         }
         self.link_breakouts(&key, &entry.breakouts);
         self.meetings.insert(key.clone(), entry);
+        self.new_edition(key.tenant);
         self.refresh(&key, now);
+    }
+
+    /// What the tenant's getMeetings shows is not what it was.
+    fn new_edition(&mut self, tenant: TenantId) {
+        self.editions += 1;
+        if let Some(tenant) = self.tenants.get_mut(&tenant) {
+            tenant.edition = self.editions;
+            tenant.oldest_poll = None;
+        }
     }
 
     /// Takes a meeting out of every index and sum.
@@ -140,6 +157,7 @@ impl State {
         }
         self.unlink_breakouts(key, &entry.breakouts);
         self.awake.remove(key);
+        self.new_edition(key.tenant);
         Some(entry)
     }
 
@@ -153,7 +171,12 @@ impl State {
         let entry = self.meetings.get_mut(key)?;
         let before = entry.internal_id.clone();
         let old_breakouts = entry.breakouts.clone();
+        let old_xml = entry.xml.clone();
+        let old_proof = entry.confirmation();
         let result = change(entry);
+        let is_shown_otherwise = entry.xml != old_xml
+            || entry.confirmation() != old_proof
+            || !entry.breakouts.iter().map(|room| &room.xml).eq(old_breakouts.iter().map(|room| &room.xml));
         if before != entry.internal_id {
             if let Some(internal_id) = before {
                 unlink(&mut self.by_internal, &internal_id, key);
@@ -165,6 +188,11 @@ impl State {
         let breakouts = entry.breakouts.clone();
         self.unlink_breakouts(key, &old_breakouts);
         self.link_breakouts(key, &breakouts);
+        if is_shown_otherwise {
+            self.new_edition(key.tenant);
+        } else if let Some(tenant) = self.tenants.get_mut(&key.tenant) {
+            tenant.oldest_poll = None;
+        }
         self.refresh(key, now);
         Some(result)
     }

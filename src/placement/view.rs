@@ -159,6 +159,14 @@ pub struct MeetingFragment {
 #[derive(Clone, Debug, Default)]
 pub struct TenantMeetings {
     pub fragments: Vec<MeetingFragment>,
+    pub edition: u64,
+}
+
+/// A tenant's meetings at one moment, without the meetings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edition {
+    /// Another number means that `meetings_of` has something else to tell; 0 is a tenant without meetings.
+    pub number: u64,
     /// When the oldest poll was sent among those that the figures come from.
     pub oldest_poll: Option<Millis>,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use prometheus::IntCounter;
 
+use super::listing::Listing;
 use crate::bbb::Call;
 use crate::clock::Millis;
 use crate::ids::{Secret, TenantId};
@@ -26,11 +27,12 @@ pub struct Tenant {
     pub record: TenantRecord,
     /// Calls that were answered with success.
     pub answered: Kept<IntCounter, { Call::SLOTS }>,
+    pub listing: Listing,
 }
 
 impl Tenant {
     pub fn new(record: TenantRecord) -> Self {
-        Self { record, answered: Kept::default() }
+        Self { record, answered: Kept::default(), listing: Listing::default() }
     }
 
     pub fn id(&self) -> TenantId {

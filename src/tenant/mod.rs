@@ -4,6 +4,7 @@
 //! request takes one snapshot. Nothing here checks a checksum or knows HTTP.
 
 mod directory;
+mod listing;
 mod rules;
 mod scope;
 

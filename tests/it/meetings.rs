@@ -288,3 +288,23 @@ async fn one_ill_formed_meeting_costs_nothing_else() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meetings_description_comes_from_memory_where_the_operator_says_so() {
+    let pool = Builder::new(2).config("[api]\nget_meeting_info = \"live\"\n").start().await;
+    let front = pool.front_end();
+    front.create("room", "").await;
+    let home = pool.holders("room")[0];
+    pool.servers[home].add_user("room", "Ann", SimRole::Viewer);
+    let info = async || front.get("getMeetingInfo", "meetingID=room").await;
+    eventually("a poll shows the person", || async {
+        (info().await.xml().text("participantCount") == "1").then_some(())
+    })
+    .await;
+    pool.servers[home].forget_calls();
+    let answer = info().await;
+    assert!(answer.headers.contains_key("x-usher-age-ms"), "{:?}", answer.headers);
+    assert_eq!(answer.xml().all("attendees", "attendee")[0].text("fullName"), "Ann");
+    assert_eq!(pool.servers[home].count_calls("getMeetingInfo"), 0);
+    assert_eq!(front.get("getMeetingInfo", "meetingID=nowhere").await.key(), "notFound");
+}

@@ -248,7 +248,9 @@ fn get_meetings_shows_every_confirmed_meeting() {
     let mut names: Vec<&str> = meetings.fragments.iter().map(|one| one.meeting.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["fresh", "polled"], "also of a server that is down; not one that nobody confirmed");
-    assert_eq!(meetings.oldest_poll, Some(second(5)));
+    let edition = stage.ledger.edition_of(TenantId(1));
+    assert_eq!((edition.number, edition.oldest_poll), (meetings.edition, Some(second(5))));
+    assert_eq!(stage.ledger.edition_of(TenantId(2)), Edition::default());
     assert!(meetings.fragments.iter().all(|one| !one.xml.is_empty()));
     assert!(stage.ledger.meetings_of(TenantId(2)).fragments.is_empty());
 }

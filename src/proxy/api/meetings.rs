@@ -13,7 +13,7 @@ use super::forward::{Target, no_answer};
 use super::{Caller, INCOMPLETE_HEADER};
 use crate::bbb::{self, Created, NewMeeting, Params, Rewrite};
 use crate::client::Body;
-use crate::config::{GetMeetings, IsRunning};
+use crate::config::{GetMeetingInfo, GetMeetings, IsRunning};
 use crate::error::ApiError;
 use crate::ids::{BbbMeetingId, MeetingKey};
 use crate::placement::{MeetingFragment, MeetingView};
@@ -100,6 +100,14 @@ pub async fn get_meeting_info(caller: &Caller<'_>) -> Result<Answer, ApiError> {
         Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1),
         Found::Meeting(view) => view,
     };
+    let age = view.polled_at.map(|polled| caller.now.since(polled));
+    let is_fresh = age.is_some_and(|age| age <= caller.config.health.poll_interval * 2);
+    if is_fresh
+        && caller.config.api.get_meeting_info == GetMeetingInfo::Live
+        && let Some(answer) = last_known(caller, &view)
+    {
+        return Ok(answer);
+    }
     let failure = if view.health == Health::Down {
         no_answer()
     } else {
@@ -128,11 +136,19 @@ pub async fn get_meetings(caller: &Caller<'_>) -> Result<Answer, ApiError> {
         ask_all_servers(caller).await;
     }
     let placer = &caller.shared.placer;
-    let picture = placer.ledger.meetings_of(caller.tenant.id());
-    let age = picture.oldest_poll.map(|polled| placer.clock.now().since(polled));
-    let fragments = picture.fragments.iter().map(|fragment| fragment_for_tenant(caller, fragment));
-    let body = bbb::meetings(fragments);
+    let edition = placer.ledger.edition_of(caller.tenant.id());
+    let age = edition.oldest_poll.map(|polled| placer.clock.now().since(polled));
+    let body = caller.tenant.listing.body(edition.number).unwrap_or_else(|| render(caller));
     Ok(Answer::xml(body).no_cache().with(AGE_HEADER, age_of(age)))
+}
+
+/// Makes the tenant's list anew; meetings that have not changed are taken as they were shown before.
+fn render(caller: &Caller<'_>) -> Bytes {
+    let picture = caller.shared.placer.ledger.meetings_of(caller.tenant.id());
+    let fragments = &picture.fragments;
+    let sources = fragments.iter().map(|fragment| fragment.xml.clone());
+    let show = |position: usize| fragment_for_tenant(caller, &fragments[position]);
+    caller.tenant.listing.renew(picture.edition, sources, show, |all| bbb::meetings(all.iter()))
 }
 
 /// `fanout`: polls every server that may answer, at once, before the picture is rendered. A server that fails leaves
