@@ -58,7 +58,9 @@ pub fn check(bench: &Bench, records: bool) -> Result<(), Failure> {
         println!("written to {FILE}");
         return Ok(());
     }
-    let text = fs::read_to_string(&file).map_err(|error| failed(&error))?;
+    let Ok(text) = fs::read_to_string(&file) else {
+        return Err(Failure(format!("{FILE} cannot be read; `make bench-check RECORD=1` writes it")));
+    };
     compare(&found, &toml::from_str(&text).map_err(|error| failed(&error))?)
 }
 
