@@ -44,8 +44,8 @@ struct Counts {
 /// Compares, or writes down.
 pub fn check(bench: &Bench, records: bool) -> Result<(), Failure> {
     let (join, create) = count(bench)?;
-    println!("join:   {:.0} instructions, {} windows of {JOINS}", join, WINDOWS);
-    println!("create: {:.0} instructions, {} windows of {CREATES}", create, WINDOWS);
+    println!("join:   {join:.0} instructions, {WINDOWS} windows of {JOINS}");
+    println!("create: {create:.0} instructions, {WINDOWS} windows of {CREATES}");
     let rustc = process::command(Cores::Both, "rustc").arg("-V").output();
     let rustc =
         rustc.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
