@@ -11,6 +11,14 @@ INSTALL := tools/install-debian.sh
 BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates
 # The tests drive a real browser through a join link, and cut a network of their own (ip; unshare comes with Debian).
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2
+# What Usher is measured beside and with. apt starts nginx and HAProxy as services; the bench needs only the programs.
+BENCH_PACKAGES := nginx-light haproxy wrk valgrind util-linux
+
+# What is measured: the profile that packages ship, or any binary: make bench BENCH_BINARY=/usr/bin/usher
+BENCH_PROFILE ?= dist
+BENCH_BINARY ?=
+BENCH = BENCH_BINARY="$(or $(BENCH_BINARY),$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/$(BENCH_PROFILE)/usher)" \
+    BENCH_QUICK="$(QUICK)" BENCH_ONLY="$(ONLY)" BENCH_RECORD="$(RECORD)" $(CARGO) bench --locked --bench end_to_end
 
 .PHONY: help
 help: ## list these commands
@@ -46,8 +54,20 @@ check: build-packages ## formatting, lints, documentation, dependencies
 	tools/deny.sh
 
 .PHONY: bench
-bench: build-packages ## run the benchmarks
-	$(CARGO) bench --locked
+bench: bench-packages bench-binary ## measure beside nginx and HAProxy (10 min, machine idle), write docs/performance.md; QUICK=1 only tries it
+	$(BENCH)
+
+.PHONY: bench-check
+bench-check: bench-packages bench-binary ## count the instructions of join and create, fail at 5 % more; RECORD=1 writes them down
+	$(BENCH) -- instructions
+
+.PHONY: bench-micro
+bench-micro: build-packages ## time signatures, parameters, routing, choosing and rendering one by one (Criterion)
+	$(CARGO) bench --locked --bench protocol
+
+.PHONY: bench-binary
+bench-binary: build-packages
+	@test -n "$(BENCH_BINARY)" || { set -x; $(CARGO) build --locked --profile $(BENCH_PROFILE); }
 
 .PHONY: build
 build: build-packages ## build the release binary, target/release/usher
@@ -61,6 +81,10 @@ deb: build-packages ## build the Debian package, target/debian/*.deb
 .PHONY: build-packages
 build-packages:
 	@$(INSTALL) $(BUILD_PACKAGES)
+
+.PHONY: bench-packages
+bench-packages:
+	@$(INSTALL) $(BENCH_PACKAGES)
 
 .PHONY: test-packages
 test-packages:

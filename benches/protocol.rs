@@ -1,4 +1,4 @@
-//! What one request costs before any network: signatures, parameters, choosing, rendering.
+//! What one request costs before any network: signatures, parameters, routing, choosing, rendering.
 
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use usher::bbb::{self, Algorithm, Params};
+use usher::bbb::{self, Algorithm, Call, Params};
 use usher::clock::Millis;
 use usher::config::{Config, WhenFull};
 use usher::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
@@ -14,6 +14,7 @@ use usher::limit::Limiter;
 use usher::metrics::Metrics;
 use usher::placement::{Confirmed, Ledger, LedgerSettings, Wish};
 use usher::pool::Health;
+use usher::proxy::Route;
 use usher::store::{Confirmation, ServerRecord, ServerState};
 use usher::tenant::TenantLimits;
 
@@ -39,6 +40,13 @@ fn parameters(c: &mut Criterion) {
     c.bench_function("parse query", |b| b.iter(|| Params::parse(black_box(QUERY.as_bytes()), 512)));
     let params = Params::parse(QUERY.as_bytes(), 512).expect("few parameters");
     c.bench_function("write query", |b| b.iter(|| black_box(&params).to_query()));
+}
+
+fn routing(c: &mut Criterion) {
+    for path in ["/bigbluebutton/api/join", "/t/moodle/bigbluebutton/api/getMeetings", "/favicon.ico"] {
+        c.bench_function(&format!("route {path}"), |b| b.iter(|| Route::of(black_box(path))));
+    }
+    c.bench_function("name a call", |b| b.iter(|| Call::from_segment(black_box("getMeetings"))));
 }
 
 fn server(id: i64) -> ServerRecord {
@@ -152,5 +160,5 @@ fn limits(c: &mut Criterion) {
     c.bench_function("count an unsigned request", |b| b.iter(|| limiter.unsigned(black_box(client), &config, now)));
 }
 
-criterion_group!(benches, signatures, parameters, placing, rendering, limits);
+criterion_group!(benches, signatures, parameters, routing, placing, rendering, limits);
 criterion_main!(benches);

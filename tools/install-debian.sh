@@ -15,7 +15,11 @@ is_present() {
         chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ;;
         pkg-config) command -v pkg-config ;;
         iproute2) command -v ip ;;
-        cmake | curl | git) command -v "$1" ;;
+        # They live in /usr/sbin, which is not on everybody's path.
+        nginx-light) command -v nginx || test -x /usr/sbin/nginx ;;
+        haproxy) command -v haproxy || test -x /usr/sbin/haproxy ;;
+        util-linux) command -v setpriv && command -v taskset && command -v prlimit ;;
+        cmake | curl | git | valgrind | wrk) command -v "$1" ;;
         *) test "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ;;
     esac >/dev/null 2>&1
 }
