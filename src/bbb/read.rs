@@ -34,8 +34,7 @@ pub fn read_meetings(body: &[u8]) -> Result<MeetingList, BadAnswer> {
         Ok(document) if !document.has_prefix => {
             let mut list = MeetingList::default();
             for element in list_of(&document, "meetings", "meeting")? {
-                let xml = Bytes::copy_from_slice(document.raw(element).as_bytes());
-                list.add(Meeting::from_element(&document, element, xml));
+                list.add(Meeting::from_element(&document, element, bare_meeting(&document, element)));
             }
             return Ok(list);
         }
@@ -57,9 +56,22 @@ fn read_pieces(pieces: repair::Pieces) -> Result<MeetingList, BadAnswer> {
         };
         list.repaired += usize::from(sound != piece);
         let document = Document::parse(&sound)?;
-        list.add(Meeting::from_element(&document, document.root(), Bytes::copy_from_slice(sound.as_bytes())));
+        let element = document.root();
+        list.add(Meeting::from_element(&document, element, bare_meeting(&document, element)));
     }
     Ok(list)
+}
+
+/// The element as the server wrote it, between plain tags: what shows it again relies on `<meeting>` and `</meeting>`.
+fn bare_meeting(document: &Document<'_>, element: Element) -> Bytes {
+    const OPEN: &str = "<meeting>";
+    const CLOSE: &str = "</meeting>";
+    let raw = document.raw(element);
+    if raw.starts_with(OPEN) && raw.ends_with(CLOSE) {
+        return Bytes::copy_from_slice(raw.as_bytes());
+    }
+    let inner = document.inner(element);
+    Bytes::from([OPEN, document.slice(inner), CLOSE].concat())
 }
 
 impl MeetingList {

@@ -20,6 +20,13 @@ pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// The deepest nesting of elements. BBB's deepest answer (recording previews) has nine levels.
 const MAX_DEPTH: usize = 32;
 
+/// The most attributes of one element; looking for two of one name takes the square of their number. BBB's richest
+/// element (a preview's image) has three.
+const MAX_ATTRIBUTES: usize = 64;
+
+/// Before a document it is a mark, inside it is a character like others.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Why an answer of a BBB server cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnswer {
@@ -53,7 +60,7 @@ pub(crate) fn text_of(body: &[u8]) -> Result<Cow<'_, str>, BadAnswer> {
         return Err(BadAnswer::TooLarge);
     }
     let text = std::str::from_utf8(body).map_err(|_| BadAnswer::Encoding)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     Ok(legal(text))
 }
 
@@ -78,13 +85,17 @@ struct Node {
 pub(crate) struct Document<'a> {
     source: &'a str,
     nodes: Vec<Node>,
-    /// An element name has a namespace prefix. BBB declares none, so namespace-aware parsers refuse such a document.
+    /// A name has a namespace prefix. BBB declares none, so namespace-aware parsers refuse such a document.
     pub has_prefix: bool,
 }
 
 impl<'a> Document<'a> {
     /// Reads `source`, which must be one element with at most a declaration, comments and blanks around it.
     pub fn parse(source: &'a str) -> Result<Self, BadAnswer> {
+        // A mark that is left here is a second one; quick-xml would skip it.
+        if source.starts_with(BYTE_ORDER_MARK) {
+            return Err(BadAnswer::NotXml);
+        }
         let mut reader = Reader::from_str(source);
         reader.config_mut().check_comments = true;
         let mut document = Document { source, nodes: Vec::new(), has_prefix: false };
@@ -147,10 +158,10 @@ impl<'a> Document<'a> {
         }
         let is_second_root = open.is_empty() && !self.nodes.is_empty();
         let name = tag.name().into_inner();
-        if is_second_root || !is_name(name) || !are_attributes_sound(tag) {
+        if is_second_root || !is_name(name) {
             return Err(BadAnswer::NotXml);
         }
-        self.has_prefix |= name.contains(':');
+        self.has_prefix |= name.contains(':') || has_prefixed_attribute(tag)?;
         self.nodes.push(Node {
             name: span.start + 1..span.start + 1 + name.len(),
             inner: span.end..span.end,
@@ -203,6 +214,11 @@ impl<'a> Document<'a> {
         self.nodes[element.0].inner.clone()
     }
 
+    /// What stands there.
+    pub fn slice(&self, place: Range<usize>) -> &'a str {
+        &self.source[place]
+    }
+
     /// The element as the server wrote it.
     pub fn raw(&self, element: Element) -> &'a str {
         &self.source[self.span(element)]
@@ -235,14 +251,21 @@ fn position(reader: &Reader<&[u8]>) -> usize {
     usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
 }
 
-fn are_attributes_sound(tag: &BytesStart<'_>) -> bool {
-    tag.attributes().all(|attribute| {
-        attribute.is_ok_and(|attribute| {
-            is_name(attribute.key.into_inner())
-                && !attribute.value.contains('<')
-                && quick_xml::escape::unescape(&attribute.value).is_ok()
-        })
-    })
+/// Reads the attributes; true if one has a prefix other than `xml`, which needs no declaration.
+fn has_prefixed_attribute(tag: &BytesStart<'_>) -> Result<bool, BadAnswer> {
+    let mut has_prefix = false;
+    for (number, attribute) in tag.attributes().enumerate() {
+        let attribute = attribute.map_err(|_| BadAnswer::NotXml)?;
+        let name = attribute.key.into_inner();
+        let is_sound = is_name(name)
+            && !attribute.value.contains('<')
+            && quick_xml::escape::unescape(&attribute.value).is_ok();
+        if !is_sound || number >= MAX_ATTRIBUTES {
+            return Err(BadAnswer::NotXml);
+        }
+        has_prefix |= name.contains(':') && !name.starts_with("xml:");
+    }
+    Ok(has_prefix)
 }
 
 /// The character behind `&…;`: one of XML's own five, or a legal one by number.
@@ -261,6 +284,10 @@ fn resolved_text(raw: &str) -> String {
     let mut reader = Reader::from_str(raw);
     let mut text = String::with_capacity(raw.len());
     let mut depth = 0_usize;
+    // quick-xml takes it for the mark of a document and skips it.
+    if raw.starts_with(BYTE_ORDER_MARK) {
+        text.push(BYTE_ORDER_MARK);
+    }
     // The document was read once without error, so the first error here would mean its end.
     while let Ok(event) = reader.read_event() {
         match event {
@@ -297,6 +324,8 @@ mod tests {
         assert_eq!(document.raw(a), "<a> x &amp; y<b>no</b><![CDATA[<z>]]>&#252; </a>");
         assert_eq!(document.children(root).map(|child| document.name(child)).collect::<Vec<_>>(), ["a", "c", "a"]);
         assert_eq!(document.child_text(root, "c"), "");
+        let marked = Document::parse("<a>\u{feff}&amp;</a>").unwrap();
+        assert_eq!(marked.text(marked.root()), "\u{feff}&");
         assert_eq!(document.raw(document.child(root, "c").unwrap()), "<c/>");
         assert_eq!(document.parent(document.child(a, "b").unwrap()), Some(a));
     }
@@ -328,6 +357,7 @@ mod tests {
             "<a><>x</></a>",
             " <?xml version='1.0'?><a/>",
             "<a/>&amp;",
+            "\u{feff}<a/>",
         ] {
             assert_eq!(error(source), Some(BadAnswer::NotXml), "{source}");
         }
@@ -340,6 +370,12 @@ mod tests {
         let nested = |depth: usize| "<a>".repeat(depth) + &"</a>".repeat(depth);
         assert_eq!(error(&nested(MAX_DEPTH)), None);
         assert_eq!(error(&nested(MAX_DEPTH + 1)), Some(BadAnswer::TooDeep));
+        let with_attributes = |count: usize| {
+            let attributes: String = (0..count).map(|number| format!(" a{number}=''")).collect();
+            format!("<a{attributes}/>")
+        };
+        assert_eq!(error(&with_attributes(MAX_ATTRIBUTES)), None);
+        assert_eq!(error(&with_attributes(MAX_ATTRIBUTES + 1)), Some(BadAnswer::NotXml));
         assert_eq!(text_of(&vec![b' '; MAX_ANSWER_BYTES + 1]), Err(BadAnswer::TooLarge));
         assert_eq!(text_of(b"<a>\xff</a>"), Err(BadAnswer::Encoding));
     }

@@ -128,9 +128,11 @@ impl Rules<'_> {
 
     fn limits(&mut self) {
         let limits = &self.config.limits;
-        self.require(limits.connections > 0, "limits.connections", "write 1 or more");
+        let count = format!("write a number between 1 and {}", defaults::MAX_COUNT);
+        let counts = 1..=defaults::MAX_COUNT;
+        self.require(counts.contains(&limits.connections), "limits.connections", count.as_str());
         self.require(limits.requests_per_connection > 0, "limits.requests_per_connection", "write 1 or more");
-        self.require(limits.concurrent_creates > 0, "limits.concurrent_creates", "write 1 or more");
+        self.require(counts.contains(&limits.concurrent_creates), "limits.concurrent_creates", count.as_str());
         self.time("limits.keepalive", limits.keepalive);
         self.time("limits.header_timeout", limits.header_timeout);
         self.time("limits.body_timeout", limits.body_timeout);

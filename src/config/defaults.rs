@@ -77,6 +77,9 @@ pub const REQUESTS_PER_CONNECTION: u32 = 10_000;
 /// A rush at the full hour is a few hundred; more waits would outlive the callers' patience.
 pub const CONCURRENT_CREATES: usize = 512;
 
+/// Connections or calls. More than one machine can hold; a semaphore that is told to count further panics.
+pub const MAX_COUNT: usize = 1_000_000;
+
 /// Threads. More than any machine has cores worth using; a slip of the finger must not start a million.
 pub const MAX_THREADS: usize = 1024;
 /// Longer than any ordinary call on the way, shorter than systemd's 90 s.

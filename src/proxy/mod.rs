@@ -15,6 +15,7 @@ mod route;
 
 pub use answer::Answer;
 pub use app::PublicApp;
+pub use request::Request;
 pub use route::Route;
 
 use crate::process::Shared;

@@ -12,6 +12,7 @@ mod demo;
 mod ended;
 mod failing;
 mod first;
+mod fuzzed;
 mod health;
 mod killing;
 mod layers;
