@@ -149,7 +149,9 @@ fn signed_forms_verify(choice: u8, form: &[u8]) {
     let Ok(text) = std::str::from_utf8(&base) else { panic!("the base of UTF-8 parameters is UTF-8") };
     let secret = Secret::new("s3cr3t");
     let given = sign("create", text, &secret, Algorithm::ALL[usize::from(choice) % 4]);
-    for body in [[form, b"&checksum=", given.as_bytes()].concat(), [b"checksum=", given.as_bytes(), b"&", form].concat()] {
+    for body in
+        [[form, b"&checksum=", given.as_bytes()].concat(), [b"checksum=", given.as_bytes(), b"&", form].concat()]
+    {
         let Ok(read) = Params::parse(&body, 514) else { continue };
         assert_eq!(form_signature_base(&read), base);
         assert!(verify("create", &base, given.as_bytes(), [secret.clone()].iter(), &Algorithm::ALL));

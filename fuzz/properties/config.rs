@@ -11,8 +11,11 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 pub fn check(data: &[u8]) {
     let Ok(input) = std::str::from_utf8(data) else { return };
     let (text, variables) = input.split_once('\0').unwrap_or((input, ""));
-    let environment: Vec<(String, String)> =
-        variables.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect();
+    let environment: Vec<(String, String)> = variables
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
     match Config::parse(text, environment.iter().cloned()) {
         Ok(config) => {
             is_within_bounds(&config);
@@ -46,15 +49,23 @@ fn is_within_bounds(config: &Config) {
     assert!(api.connect_timeout <= api.request_timeout);
 
     let health = &config.health;
-    [health.interval, health.poll_interval, health.timeout, health.failover_after, health.max_backoff].into_iter().for_each(time);
+    [health.interval, health.poll_interval, health.timeout, health.failover_after, health.max_backoff]
+        .into_iter()
+        .for_each(time);
     assert!(health.ended_grace <= MONTH && health.unhealthy_after > 0 && health.healthy_after > 0);
     assert!(health.max_backoff >= health.interval);
 
     let load = &config.load;
     let weights = &load.weights;
-    [weights.meeting, weights.voice, weights.listen, weights.cam_in, weights.cam_out, weights.share_out].into_iter().for_each(amount);
-    [weights.record, weights.square, load.net.cam, load.net.voice, load.net.share, load.audio.tlo_floor].into_iter().for_each(amount);
-    [weights.user, load.limits.cpu, load.limits.net, load.joins.per_core, load.joins.max].into_iter().for_each(positive);
+    [weights.meeting, weights.voice, weights.listen, weights.cam_in, weights.cam_out, weights.share_out]
+        .into_iter()
+        .for_each(amount);
+    [weights.record, weights.square, load.net.cam, load.net.voice, load.net.share, load.audio.tlo_floor]
+        .into_iter()
+        .for_each(amount);
+    [weights.user, load.limits.cpu, load.limits.net, load.joins.per_core, load.joins.max]
+        .into_iter()
+        .for_each(positive);
     [load.limits.cpu, load.limits.net, load.audio.tlo_share, load.choose.tie].into_iter().for_each(share);
     assert!(load.limits.big_room > 0);
 

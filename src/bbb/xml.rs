@@ -8,7 +8,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::attributes::Attribute;
+use quick_xml::events::{BytesDecl, BytesStart, Event};
 use quick_xml::reader::Reader;
 
 use crate::bbb::read::Reply;
@@ -133,7 +134,7 @@ impl<'a> Document<'a> {
                     }
                 }
                 Event::Decl(declaration) => {
-                    if start != 0 {
+                    if start != 0 || !is_declaration(&declaration) {
                         return Err(BadAnswer::NotXml);
                     }
                     let encoding = declaration.encoding().transpose().map_err(|_| BadAnswer::NotXml)?;
@@ -141,8 +142,14 @@ impl<'a> Document<'a> {
                         return Err(BadAnswer::Encoding);
                     }
                 }
+                Event::PI(instruction) => {
+                    let target = instruction.target();
+                    if !is_name(target) || target.eq_ignore_ascii_case("xml") {
+                        return Err(BadAnswer::NotXml);
+                    }
+                }
                 Event::DocType(_) => return Err(BadAnswer::Doctype),
-                Event::CData(_) | Event::Comment(_) | Event::PI(_) => {}
+                Event::CData(_) | Event::Comment(_) => {}
                 Event::Eof => break,
             }
         }
@@ -251,21 +258,56 @@ fn position(reader: &Reader<&[u8]>) -> usize {
     usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
 }
 
-/// Reads the attributes; true if one has a prefix other than `xml`, which needs no declaration.
+/// Reads the attributes; true if one has a prefix or declares a namespace. The prefix `xml` needs no declaration.
 fn has_prefixed_attribute(tag: &BytesStart<'_>) -> Result<bool, BadAnswer> {
     let mut has_prefix = false;
     for (number, attribute) in tag.attributes().enumerate() {
         let attribute = attribute.map_err(|_| BadAnswer::NotXml)?;
         let name = attribute.key.into_inner();
-        let is_sound = is_name(name)
-            && !attribute.value.contains('<')
-            && quick_xml::escape::unescape(&attribute.value).is_ok();
+        let value = quick_xml::escape::unescape(&attribute.value).map_err(|_| BadAnswer::NotXml)?;
+        let is_sound = is_name(name) && !attribute.value.contains('<') && value.chars().all(is_legal);
         if !is_sound || number >= MAX_ATTRIBUTES {
             return Err(BadAnswer::NotXml);
         }
-        has_prefix |= name.contains(':') && !name.starts_with("xml:");
+        has_prefix |= name == "xmlns" || name.contains(':') && !name.starts_with("xml:");
     }
-    Ok(has_prefix)
+    if are_attributes_apart(tag) { Ok(has_prefix) } else { Err(BadAnswer::NotXml) }
+}
+
+/// True if a blank follows each value; quick-xml does without.
+fn are_attributes_apart(tag: &str) -> bool {
+    let mut rest = tag;
+    while let Some((_, from_value)) = rest.split_once(['"', '\'']) {
+        let quote = tag.as_bytes()[tag.len() - from_value.len() - 1];
+        let Some(end) = memchr::memchr(quote, from_value.as_bytes()) else { return false };
+        rest = &from_value[end + 1..];
+        if !rest.is_empty() && !rest.starts_with([' ', '\t', '\r', '\n']) {
+            return false;
+        }
+    }
+    true
+}
+
+/// True if it says version, encoding and standalone, as far as it says them, in this order (XML 1.0, production 23).
+fn is_declaration(declaration: &BytesDecl<'_>) -> bool {
+    let tag = BytesStart::from_content(&**declaration, "xml".len());
+    let mut expected = ["version", "encoding", "standalone"].into_iter();
+    let mut is_expected = |attribute: Attribute<'_>| {
+        let name = attribute.key.into_inner();
+        let value = &*attribute.value;
+        let is_said = match name {
+            "version" => {
+                let minor = value.strip_prefix("1.").unwrap_or_default();
+                !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            "standalone" => matches!(value, "yes" | "no"),
+            _ => true,
+        };
+        is_said && expected.any(|next| next == name)
+    };
+    let has_version =
+        tag.attributes().next().is_some_and(|first| first.is_ok_and(|first| first.key.into_inner() == "version"));
+    has_version && tag.attributes().map_while(Result::ok).all(&mut is_expected) && are_attributes_apart(&tag)
 }
 
 /// The character behind `&…;`: one of XML's own five, or a legal one by number.
@@ -358,6 +400,15 @@ mod tests {
             " <?xml version='1.0'?><a/>",
             "<a/>&amp;",
             "\u{feff}<a/>",
+            "<a b='1'c='2'/>",
+            "<a b='&#1;'/>",
+            "<?xml?><a/>",
+            "<?xml encoding='utf-8' version='1.0'?><a/>",
+            "<?xml version='2'?><a/>",
+            "<?xml version='1.0' standalone='1'?><a/>",
+            "<?xml version='1.0'encoding='utf-8'?><a/>",
+            "<?1?><a/>",
+            "<a/><?XML x?>",
         ] {
             assert_eq!(error(source), Some(BadAnswer::NotXml), "{source}");
         }
