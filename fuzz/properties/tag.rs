@@ -1,12 +1,12 @@
 //! What must hold for every value of `meta_server-tag` (src/bbb/tag.rs).
 
-use usher::bbb::{Params, Tag, TagWish};
+use usher::bbb::{MAX_TAGS, Params, Tag, TagWish};
 
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let wish = TagWish::parse(&text);
     assert_eq!(wish, as_the_grammar_says(&text));
-    assert!(!wish.any_of.is_empty());
+    assert!((1..=MAX_TAGS).contains(&wish.any_of.len()));
     for (place, tag) in wish.any_of.iter().enumerate() {
         assert!(!wish.any_of[..place].contains(tag), "each tag once");
         if let Tag::Named(name) = tag {
@@ -48,6 +48,7 @@ fn as_the_grammar_says(text: &str) -> TagWish {
             any_of.push(tag);
         }
     }
+    any_of.truncate(MAX_TAGS);
     if any_of.is_empty() { TagWish::untagged() } else { TagWish { any_of, required } }
 }
 

@@ -7,6 +7,8 @@ mod answer;
 mod checksum;
 #[path = "../../fuzz/properties/config.rs"]
 mod config;
+#[path = "../../fuzz/properties/growth.rs"]
+mod growth;
 #[path = "../../fuzz/properties/query.rs"]
 mod query;
 #[path = "../../fuzz/properties/route.rs"]
@@ -64,4 +66,10 @@ fn tags() {
 #[test]
 fn configurations() {
     all_hold("config", config::check);
+}
+
+/// Without a look at the clock: what costs too much here takes minutes.
+#[test]
+fn long_texts() {
+    all_hold("growth", growth::check_short);
 }
