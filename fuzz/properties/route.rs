@@ -84,8 +84,12 @@ fn routes_only_the_plain_spelling(path: &str) {
     }
 }
 
-/// Path and query are the target's own bytes, divided at the first question mark.
+/// Path and query are the target's own bytes, divided at the first question mark. A fragment, which no client sends, is
+/// either part of them or gone.
 fn splits_the_target(target: &[u8], request: &Request) {
+    let fragment = target.iter().position(|&byte| byte == b'#').unwrap_or(target.len());
+    let is_kept = request.path.contains('#') || request.query.contains(&b'#');
+    let target = if is_kept { target } else { &target[..fragment] };
     assert!(!request.path.contains('?'));
     let with_query = [request.path.as_bytes(), b"?", &request.query].concat();
     let is_whole = target.ends_with(&with_query);

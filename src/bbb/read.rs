@@ -291,6 +291,31 @@ mod tests {
     }
 
     #[test]
+    fn a_meetings_xml_can_be_shown_again() {
+        let inner = "<meetingID>m</meetingID><running>true</running>";
+        let expected = format!("<meeting>{inner}</meeting>");
+        for element in [
+            format!("<meeting id='1'>{inner}</meeting>"),
+            format!("<meeting >{inner}</meeting >"),
+            // Read by the way of repair, where a piece reaches to the next meeting.
+            format!("<meeting><meetingID>a:b</meetingID><a:b/></meeting><meeting>{inner}</meeting><!-- c -->"),
+        ] {
+            let list = read_meetings(meetings(&element).as_bytes()).unwrap();
+            let read = list.meetings.last().unwrap();
+            assert_eq!(&read.xml[..], expected.as_bytes(), "{element}");
+            let shown = crate::bbb::meeting_info(&read.xml);
+            assert_eq!(read_meeting_info(&shown).unwrap().unwrap().meeting_id.as_str(), "m");
+        }
+    }
+
+    #[test]
+    fn prefixes_of_attributes_are_prefixes() {
+        let broken = RUNNING.replace("<bbb_x>1</bbb_x>", "<x b:c='d'>1</x>");
+        let list = read_meetings(meetings(&format!("{broken}{BREAKOUT}")).as_bytes()).unwrap();
+        assert_eq!((list.meetings.len(), list.repaired), (2, 1));
+    }
+
+    #[test]
     fn half_an_answer_is_an_error() {
         let whole = meetings(&format!("{RUNNING}{BREAKOUT}"));
         for length in (0..whole.len()).filter(|&length| whole.is_char_boundary(length)) {

@@ -1,5 +1,6 @@
 //! What no single value shows: ranges, and values that contradict each other. Every rule says what to write instead.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::problem::Problem;
@@ -48,8 +49,9 @@ impl Rules<'_> {
     fn listeners(&mut self) {
         let listen = &self.config.listen;
         self.require(!listen.http.is_empty(), "listen.http", "write at least one address such as \"0.0.0.0:80\"");
-        for (index, address) in listen.http.iter().enumerate() {
-            let is_new = !listen.http[..index].contains(address) || address.port() == 0;
+        let mut seen = HashSet::new();
+        for address in &listen.http {
+            let is_new = seen.insert(address) || address.port() == 0;
             self.require(is_new, "listen.http", format!("{address} is listed twice; remove one"));
         }
         if let Some(admin) = self.config.admin.listen {
