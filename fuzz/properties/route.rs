@@ -130,10 +130,14 @@ fn believes_trusted_proxies_only(target: &[u8], headers: &[(&str, &[u8])], peer:
     }
     // From the last to the first: our own proxies are passed over, the first stranger is the client, and what cannot
     // be read ends the walk.
+    let is_list = |name: &str| name.eq_ignore_ascii_case("x-forwarded-for");
+    if headers.iter().any(|(name, value)| is_list(name) && !is_visible(value)) {
+        return;
+    }
     let mut expected = peer.ip();
     let chain: Vec<String> = headers
         .iter()
-        .filter(|(name, value)| name.eq_ignore_ascii_case("x-forwarded-for") && is_visible(value))
+        .filter(|(name, _)| is_list(name))
         .flat_map(|(_, value)| String::from_utf8_lossy(value).split(',').map(str::to_owned).collect::<Vec<_>>())
         .collect();
     for part in chain.iter().rev() {
