@@ -3,7 +3,7 @@
 #
 # No sanitizer: there is no unsafe code to watch, and without one the same time tries several times as many inputs.
 # RUSTC_BOOTSTRAP lets the stable compiler take the instrumentation flags. New inputs stay in fuzz/corpus/<target>;
-# `cargo fuzz cmin -s none <target>` makes the corpus small again before it is committed.
+# fuzz/README.md says how to make the corpus small again before it is committed.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
