@@ -69,6 +69,15 @@ bench-micro: build-packages ## time signatures, parameters, routing, choosing an
 bench-binary: build-packages
 	@test -n "$(BENCH_BINARY)" || { set -x; $(CARGO) build --locked --profile $(BENCH_PROFILE); }
 
+# Seconds for each target, and which targets: make fuzz TARGET=query TIME=1800
+TIME ?= 60
+TARGET ?= query checksum answer route tag config growth
+
+.PHONY: fuzz
+fuzz: build-packages ## fuzz each target for TIME=60 seconds, or one: TARGET=query TIME=1800
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz --version 0.13.2
+	@for target in $(TARGET); do tools/fuzz.sh $$target $(TIME); done
+
 .PHONY: build
 build: build-packages ## build the release binary, target/release/usher
 	$(CARGO) build --release --locked

@@ -44,6 +44,6 @@ pub use read::{Reply, read_created, read_meeting_info, read_meetings, read_reply
 pub use recording::{Recording, merge, page, read_recordings};
 pub use recording_filter::{Page, id_list};
 pub use rewrite::{Rewrite, rewrite};
-pub use tag::{Tag, TagWish};
+pub use tag::{MAX_TAGS, Tag, TagWish};
 pub use version::{Generation, Version, read_version};
 pub use xml::BadAnswer;

@@ -34,8 +34,7 @@ pub fn read_meetings(body: &[u8]) -> Result<MeetingList, BadAnswer> {
         Ok(document) if !document.has_prefix => {
             let mut list = MeetingList::default();
             for element in list_of(&document, "meetings", "meeting")? {
-                let xml = Bytes::copy_from_slice(document.raw(element).as_bytes());
-                list.add(Meeting::from_element(&document, element, xml));
+                list.add(Meeting::from_element(&document, element, bare_meeting(&document, element)));
             }
             return Ok(list);
         }
@@ -57,9 +56,22 @@ fn read_pieces(pieces: repair::Pieces) -> Result<MeetingList, BadAnswer> {
         };
         list.repaired += usize::from(sound != piece);
         let document = Document::parse(&sound)?;
-        list.add(Meeting::from_element(&document, document.root(), Bytes::copy_from_slice(sound.as_bytes())));
+        let element = document.root();
+        list.add(Meeting::from_element(&document, element, bare_meeting(&document, element)));
     }
     Ok(list)
+}
+
+/// The element as the server wrote it, between plain tags: what shows it again relies on `<meeting>` and `</meeting>`.
+fn bare_meeting(document: &Document<'_>, element: Element) -> Bytes {
+    const OPEN: &str = "<meeting>";
+    const CLOSE: &str = "</meeting>";
+    let raw = document.raw(element);
+    if raw.starts_with(OPEN) && raw.ends_with(CLOSE) {
+        return Bytes::copy_from_slice(raw.as_bytes());
+    }
+    let inner = document.inner(element);
+    Bytes::from([OPEN, document.slice(inner), CLOSE].concat())
 }
 
 impl MeetingList {
@@ -276,6 +288,31 @@ mod tests {
         assert_eq!(list.unreadable + list.meetings.len(), 2, "an empty meeting element is part of the piece before it");
         let nameless = read_meetings(meetings("<meeting><running>true</running></meeting>").as_bytes()).unwrap();
         assert_eq!((nameless.meetings.len(), nameless.unreadable), (0, 1));
+    }
+
+    #[test]
+    fn a_meetings_xml_can_be_shown_again() {
+        let inner = "<meetingID>m</meetingID><running>true</running>";
+        let expected = format!("<meeting>{inner}</meeting>");
+        for element in [
+            format!("<meeting id='1'>{inner}</meeting>"),
+            format!("<meeting >{inner}</meeting >"),
+            // Read by the way of repair, where a piece reaches to the next meeting.
+            format!("<meeting><meetingID>a:b</meetingID><a:b/></meeting><meeting>{inner}</meeting><!-- c -->"),
+        ] {
+            let list = read_meetings(meetings(&element).as_bytes()).unwrap();
+            let read = list.meetings.last().unwrap();
+            assert_eq!(&read.xml[..], expected.as_bytes(), "{element}");
+            let shown = crate::bbb::meeting_info(&read.xml);
+            assert_eq!(read_meeting_info(&shown).unwrap().unwrap().meeting_id.as_str(), "m");
+        }
+    }
+
+    #[test]
+    fn prefixes_of_attributes_are_prefixes() {
+        let broken = RUNNING.replace("<bbb_x>1</bbb_x>", "<x b:c='d'>1</x>");
+        let list = read_meetings(meetings(&format!("{broken}{BREAKOUT}")).as_bytes()).unwrap();
+        assert_eq!((list.meetings.len(), list.repaired), (2, 1));
     }
 
     #[test]

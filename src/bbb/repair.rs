@@ -26,12 +26,14 @@ pub(crate) fn take_apart(source: &str) -> Option<Pieces> {
     let start = source.find(OPEN)? + OPEN.len();
     let end = start + source.get(start..)?.rfind(CLOSE)?;
     let list = &source[start..end];
-    let unsafe_places = customdata(list);
-    let starts: Vec<usize> = list
-        .match_indices("<meeting>")
-        .map(|(place, _)| place)
-        .filter(|place| !unsafe_places.iter().any(|range| range.contains(place)))
-        .collect();
+    // Both in the order of the text, so one walk along both is enough.
+    let mut unsafe_places = customdata(list).into_iter().peekable();
+    let mut is_unsafe = |place: usize| {
+        while unsafe_places.next_if(|range| range.end <= place).is_some() {}
+        unsafe_places.peek().is_some_and(|range| range.contains(&place))
+    };
+    let starts: Vec<usize> =
+        list.match_indices("<meeting>").map(|(place, _)| place).filter(|&place| !is_unsafe(place)).collect();
     let ends = starts.iter().skip(1).copied().chain([list.len()]);
     let meetings = starts.iter().zip(ends).map(|(&from, to)| list[from..to].trim().to_owned()).collect();
     let frame = [&source[..start], &source[end..]].concat();

@@ -3,6 +3,10 @@
 //! `a;b` asks for a server tagged `a` or `b`, `none` stands for an untagged one, and a trailing `!` makes the wish a
 //! condition. No tag, or `!` alone, asks for untagged servers: tagged servers never serve those who did not ask.
 
+/// The most tags of one wish; further ones are not looked at. A wish is compared with every server, and a form has room
+/// for hundreds of thousands of tags.
+pub const MAX_TAGS: usize = 64;
+
 /// What a wished-for server carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Tag {
@@ -10,7 +14,7 @@ pub enum Tag {
     Untagged,
 }
 
-/// A caller's wish. `any_of` is never empty.
+/// A caller's wish. `any_of` has 1 to `MAX_TAGS` tags, each once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagWish {
     pub any_of: Vec<Tag>,
@@ -27,6 +31,9 @@ impl TagWish {
         };
         let mut any_of = Vec::new();
         for word in list.split(';').map(str::trim).filter(|word| !word.is_empty()) {
+            if any_of.len() == MAX_TAGS {
+                break;
+            }
             let tag = if word == "none" { Tag::Untagged } else { Tag::Named(word.to_owned()) };
             if !any_of.contains(&tag) {
                 any_of.push(tag);
@@ -68,5 +75,13 @@ mod tests {
         for (text, any_of, required) in cases {
             assert_eq!(TagWish::parse(text), TagWish { any_of, required }, "{text:?}");
         }
+    }
+
+    #[test]
+    fn looks_at_the_first_tags_only() {
+        let list: String = (0..200_000).map(|number| format!("t{number};")).collect();
+        let wish = TagWish::parse(&(list + "!"));
+        assert_eq!((wish.any_of.len(), wish.required), (MAX_TAGS, true));
+        assert_eq!(wish.any_of.last(), Some(&named("t63")));
     }
 }

@@ -8,7 +8,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::attributes::Attribute;
+use quick_xml::events::{BytesDecl, BytesStart, Event};
 use quick_xml::reader::Reader;
 
 use crate::bbb::read::Reply;
@@ -19,6 +20,13 @@ pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// The deepest nesting of elements. BBB's deepest answer (recording previews) has nine levels.
 const MAX_DEPTH: usize = 32;
+
+/// The most attributes of one element; looking for two of one name takes the square of their number. BBB's richest
+/// element (a preview's image) has three.
+const MAX_ATTRIBUTES: usize = 64;
+
+/// Before a document it is a mark, inside it is a character like others.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Why an answer of a BBB server cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +61,7 @@ pub(crate) fn text_of(body: &[u8]) -> Result<Cow<'_, str>, BadAnswer> {
         return Err(BadAnswer::TooLarge);
     }
     let text = std::str::from_utf8(body).map_err(|_| BadAnswer::Encoding)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     Ok(legal(text))
 }
 
@@ -78,13 +86,17 @@ struct Node {
 pub(crate) struct Document<'a> {
     source: &'a str,
     nodes: Vec<Node>,
-    /// An element name has a namespace prefix. BBB declares none, so namespace-aware parsers refuse such a document.
+    /// A name has a namespace prefix. BBB declares none, so namespace-aware parsers refuse such a document.
     pub has_prefix: bool,
 }
 
 impl<'a> Document<'a> {
     /// Reads `source`, which must be one element with at most a declaration, comments and blanks around it.
     pub fn parse(source: &'a str) -> Result<Self, BadAnswer> {
+        // A mark that is left here is a second one; quick-xml would skip it.
+        if source.starts_with(BYTE_ORDER_MARK) {
+            return Err(BadAnswer::NotXml);
+        }
         let mut reader = Reader::from_str(source);
         reader.config_mut().check_comments = true;
         let mut document = Document { source, nodes: Vec::new(), has_prefix: false };
@@ -122,7 +134,7 @@ impl<'a> Document<'a> {
                     }
                 }
                 Event::Decl(declaration) => {
-                    if start != 0 {
+                    if start != 0 || !is_declaration(&declaration) {
                         return Err(BadAnswer::NotXml);
                     }
                     let encoding = declaration.encoding().transpose().map_err(|_| BadAnswer::NotXml)?;
@@ -130,8 +142,14 @@ impl<'a> Document<'a> {
                         return Err(BadAnswer::Encoding);
                     }
                 }
+                Event::PI(instruction) => {
+                    let target = instruction.target();
+                    if !is_name(target) || target.eq_ignore_ascii_case("xml") {
+                        return Err(BadAnswer::NotXml);
+                    }
+                }
                 Event::DocType(_) => return Err(BadAnswer::Doctype),
-                Event::CData(_) | Event::Comment(_) | Event::PI(_) => {}
+                Event::CData(_) | Event::Comment(_) => {}
                 Event::Eof => break,
             }
         }
@@ -147,10 +165,10 @@ impl<'a> Document<'a> {
         }
         let is_second_root = open.is_empty() && !self.nodes.is_empty();
         let name = tag.name().into_inner();
-        if is_second_root || !is_name(name) || !are_attributes_sound(tag) {
+        if is_second_root || !is_name(name) {
             return Err(BadAnswer::NotXml);
         }
-        self.has_prefix |= name.contains(':');
+        self.has_prefix |= name.contains(':') || has_prefixed_attribute(tag)?;
         self.nodes.push(Node {
             name: span.start + 1..span.start + 1 + name.len(),
             inner: span.end..span.end,
@@ -203,6 +221,11 @@ impl<'a> Document<'a> {
         self.nodes[element.0].inner.clone()
     }
 
+    /// What stands there.
+    pub fn slice(&self, place: Range<usize>) -> &'a str {
+        &self.source[place]
+    }
+
     /// The element as the server wrote it.
     pub fn raw(&self, element: Element) -> &'a str {
         &self.source[self.span(element)]
@@ -235,14 +258,56 @@ fn position(reader: &Reader<&[u8]>) -> usize {
     usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
 }
 
-fn are_attributes_sound(tag: &BytesStart<'_>) -> bool {
-    tag.attributes().all(|attribute| {
-        attribute.is_ok_and(|attribute| {
-            is_name(attribute.key.into_inner())
-                && !attribute.value.contains('<')
-                && quick_xml::escape::unescape(&attribute.value).is_ok()
-        })
-    })
+/// Reads the attributes; true if one has a prefix or declares a namespace. The prefix `xml` needs no declaration.
+fn has_prefixed_attribute(tag: &BytesStart<'_>) -> Result<bool, BadAnswer> {
+    let mut has_prefix = false;
+    for (number, attribute) in tag.attributes().enumerate() {
+        let attribute = attribute.map_err(|_| BadAnswer::NotXml)?;
+        let name = attribute.key.into_inner();
+        let value = quick_xml::escape::unescape(&attribute.value).map_err(|_| BadAnswer::NotXml)?;
+        let is_sound = is_name(name) && !attribute.value.contains('<') && value.chars().all(is_legal);
+        if !is_sound || number >= MAX_ATTRIBUTES {
+            return Err(BadAnswer::NotXml);
+        }
+        has_prefix |= name == "xmlns" || name.contains(':') && !name.starts_with("xml:");
+    }
+    if are_attributes_apart(tag) { Ok(has_prefix) } else { Err(BadAnswer::NotXml) }
+}
+
+/// True if a blank follows each value; quick-xml does without.
+fn are_attributes_apart(tag: &str) -> bool {
+    let mut rest = tag;
+    while let Some((_, from_value)) = rest.split_once(['"', '\'']) {
+        let quote = tag.as_bytes()[tag.len() - from_value.len() - 1];
+        let Some(end) = memchr::memchr(quote, from_value.as_bytes()) else { return false };
+        rest = &from_value[end + 1..];
+        if !rest.is_empty() && !rest.starts_with([' ', '\t', '\r', '\n']) {
+            return false;
+        }
+    }
+    true
+}
+
+/// True if it says version, encoding and standalone, as far as it says them, in this order (XML 1.0, production 23).
+fn is_declaration(declaration: &BytesDecl<'_>) -> bool {
+    let tag = BytesStart::from_content(&**declaration, "xml".len());
+    let mut expected = ["version", "encoding", "standalone"].into_iter();
+    let mut is_expected = |attribute: Attribute<'_>| {
+        let name = attribute.key.into_inner();
+        let value = &*attribute.value;
+        let is_said = match name {
+            "version" => {
+                let minor = value.strip_prefix("1.").unwrap_or_default();
+                !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            "standalone" => matches!(value, "yes" | "no"),
+            _ => true,
+        };
+        is_said && expected.any(|next| next == name)
+    };
+    let has_version =
+        tag.attributes().next().is_some_and(|first| first.is_ok_and(|first| first.key.into_inner() == "version"));
+    has_version && tag.attributes().map_while(Result::ok).all(&mut is_expected) && are_attributes_apart(&tag)
 }
 
 /// The character behind `&…;`: one of XML's own five, or a legal one by number.
@@ -261,6 +326,10 @@ fn resolved_text(raw: &str) -> String {
     let mut reader = Reader::from_str(raw);
     let mut text = String::with_capacity(raw.len());
     let mut depth = 0_usize;
+    // quick-xml takes it for the mark of a document and skips it.
+    if raw.starts_with(BYTE_ORDER_MARK) {
+        text.push(BYTE_ORDER_MARK);
+    }
     // The document was read once without error, so the first error here would mean its end.
     while let Ok(event) = reader.read_event() {
         match event {
@@ -297,6 +366,8 @@ mod tests {
         assert_eq!(document.raw(a), "<a> x &amp; y<b>no</b><![CDATA[<z>]]>&#252; </a>");
         assert_eq!(document.children(root).map(|child| document.name(child)).collect::<Vec<_>>(), ["a", "c", "a"]);
         assert_eq!(document.child_text(root, "c"), "");
+        let marked = Document::parse("<a>\u{feff}&amp;</a>").unwrap();
+        assert_eq!(marked.text(marked.root()), "\u{feff}&");
         assert_eq!(document.raw(document.child(root, "c").unwrap()), "<c/>");
         assert_eq!(document.parent(document.child(a, "b").unwrap()), Some(a));
     }
@@ -328,6 +399,16 @@ mod tests {
             "<a><>x</></a>",
             " <?xml version='1.0'?><a/>",
             "<a/>&amp;",
+            "\u{feff}<a/>",
+            "<a b='1'c='2'/>",
+            "<a b='&#1;'/>",
+            "<?xml?><a/>",
+            "<?xml encoding='utf-8' version='1.0'?><a/>",
+            "<?xml version='2'?><a/>",
+            "<?xml version='1.0' standalone='1'?><a/>",
+            "<?xml version='1.0'encoding='utf-8'?><a/>",
+            "<?1?><a/>",
+            "<a/><?XML x?>",
         ] {
             assert_eq!(error(source), Some(BadAnswer::NotXml), "{source}");
         }
@@ -340,6 +421,12 @@ mod tests {
         let nested = |depth: usize| "<a>".repeat(depth) + &"</a>".repeat(depth);
         assert_eq!(error(&nested(MAX_DEPTH)), None);
         assert_eq!(error(&nested(MAX_DEPTH + 1)), Some(BadAnswer::TooDeep));
+        let with_attributes = |count: usize| {
+            let attributes: String = (0..count).map(|number| format!(" a{number}=''")).collect();
+            format!("<a{attributes}/>")
+        };
+        assert_eq!(error(&with_attributes(MAX_ATTRIBUTES)), None);
+        assert_eq!(error(&with_attributes(MAX_ATTRIBUTES + 1)), Some(BadAnswer::NotXml));
         assert_eq!(text_of(&vec![b' '; MAX_ANSWER_BYTES + 1]), Err(BadAnswer::TooLarge));
         assert_eq!(text_of(b"<a>\xff</a>"), Err(BadAnswer::Encoding));
     }

@@ -1,5 +1,6 @@
 //! What no single value shows: ranges, and values that contradict each other. Every rule says what to write instead.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::problem::Problem;
@@ -48,8 +49,9 @@ impl Rules<'_> {
     fn listeners(&mut self) {
         let listen = &self.config.listen;
         self.require(!listen.http.is_empty(), "listen.http", "write at least one address such as \"0.0.0.0:80\"");
-        for (index, address) in listen.http.iter().enumerate() {
-            let is_new = !listen.http[..index].contains(address) || address.port() == 0;
+        let mut seen = HashSet::new();
+        for address in &listen.http {
+            let is_new = seen.insert(address) || address.port() == 0;
             self.require(is_new, "listen.http", format!("{address} is listed twice; remove one"));
         }
         if let Some(admin) = self.config.admin.listen {
@@ -128,7 +130,9 @@ impl Rules<'_> {
 
     fn limits(&mut self) {
         let limits = &self.config.limits;
-        self.require(limits.connections > 0, "limits.connections", "write 1 or more");
+        let count = format!("write a number between 1 and {}", defaults::MAX_COUNT);
+        let counts = 1..=defaults::MAX_COUNT;
+        self.require(counts.contains(&limits.connections), "limits.connections", count.as_str());
         self.require(limits.requests_per_connection > 0, "limits.requests_per_connection", "write 1 or more");
         for (path, number) in [
             ("limits.concurrent_creates", limits.concurrent_creates),
@@ -136,8 +140,7 @@ impl Rules<'_> {
             ("limits.creates_per_tenant", limits.creates_per_tenant),
             ("limits.fanouts_per_tenant", limits.fanouts_per_tenant),
         ] {
-            let text = format!("write a number between 1 and {}", defaults::MOST_AT_ONCE);
-            self.require((1..=defaults::MOST_AT_ONCE).contains(&number), path, text);
+            self.require(counts.contains(&number), path, count.as_str());
         }
         self.time("limits.keepalive", limits.keepalive);
         self.time("limits.header_timeout", limits.header_timeout);

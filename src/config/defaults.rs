@@ -82,8 +82,6 @@ pub const REQUESTS_PER_CONNECTION: u32 = 10_000;
 pub const CONCURRENT_CREATES: usize = 512;
 /// Each asks every server for a list that BBB reads from disk; a server has 200 threads for everything.
 pub const CONCURRENT_FANOUTS: usize = 64;
-/// More waits than any machine can hold; a slip of the finger must not be beyond what a semaphore counts.
-pub const MOST_AT_ONCE: usize = 1_000_000;
 
 /// One laptop can open tens of thousands of connections, and must not get near the limit of all: a thirty-second of it.
 /// A school of 2 000 behind one address comes within some minutes, and over half of this number its connections are
@@ -102,6 +100,9 @@ pub const REQUESTS_PER_TENANT: u32 = 0;
 pub const CREATES_PER_TENANT: usize = CONCURRENT_CREATES / 2;
 /// A quarter of all.
 pub const FANOUTS_PER_TENANT: usize = CONCURRENT_FANOUTS / 4;
+
+/// Connections or calls. More than one machine can hold; a semaphore that is told to count further panics.
+pub const MAX_COUNT: usize = 1_000_000;
 
 /// Threads. More than any machine has cores worth using; a slip of the finger must not start a million.
 pub const MAX_THREADS: usize = 1024;

@@ -199,9 +199,13 @@ mod tests {
             ("[load.limits]\ncpu = 1.5", "load.limits.cpu"),
             ("[load.weights]\nuser = -1", "load.weights.user"),
             ("[load.reserve]\nquantile = 1", "load.reserve.quantile"),
+            ("[load.weights]\nuser = 1e300", "load.weights.user"),
+            ("[limits]\nconcurrent_creates = 9223372036854775807", "limits.concurrent_creates"),
             ("[process]\nthreads = 100000", "process.threads"),
             ("api = 5", "api"),
             ("[nothing]", "nothing"),
+            ("\"api.max_params\" = 20", "\"api.max_params\""),
+            ("\"\" = 1", "\"\""),
         ];
         for (text, path) in cases {
             let problems = parse(text).unwrap_err().0;

@@ -4,6 +4,7 @@
 //! or wrong type and forgets where it stood; operators get all problems at once, with lines. Nothing is interpreted
 //! here beyond TOML itself.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use toml::Spanned;
@@ -78,24 +79,25 @@ pub struct Raw {
 impl Raw {
     /// Reads a file's text; syntax errors go to `problems`, what can be read is kept.
     pub fn parse(text: &str, problems: &mut Vec<Problem>) -> Raw {
+        let lines = Lines::of(text);
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in errors {
-            let line = error.span().map(|span| line_at(text, span.start));
+            let line = error.span().map(|span| lines.at(span.start));
             problems.push(Problem { path: String::new(), line, text: format!("not TOML: {}", error.message()) });
         }
         let mut raw = Raw::default();
-        raw.flatten("", document.get_ref(), text);
+        raw.flatten("", document.get_ref(), &lines);
         raw
     }
 
-    fn flatten(&mut self, prefix: &str, table: &DeTable<'_>, text: &str) {
+    fn flatten(&mut self, prefix: &str, table: &DeTable<'_>, lines: &Lines) {
         for (key, value) in table {
-            let path =
-                if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+            let name = spelled(key.get_ref());
+            let path = if prefix.is_empty() { name.into_owned() } else { format!("{prefix}.{name}") };
             match value.get_ref() {
-                DeValue::Table(inner) if !inner.is_empty() => self.flatten(&path, inner, text),
+                DeValue::Table(inner) if !inner.is_empty() => self.flatten(&path, inner, lines),
                 _ => {
-                    let source = Source::File(line_at(text, key.span().start));
+                    let source = Source::File(lines.at(key.span().start));
                     self.entries.insert(path, Entry { value: plain(value), source });
                 }
             }
@@ -117,8 +119,24 @@ impl Raw {
     }
 }
 
-fn line_at(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+/// Where the lines of a file end.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(memchr::memchr_iter(b'\n', text.as_bytes()).collect())
+    }
+
+    /// The number, from 1, of the line that holds the byte at `offset`.
+    fn at(&self, offset: usize) -> usize {
+        self.0.partition_point(|&end| end < offset) + 1
+    }
+}
+
+/// A key as a path shows it: in quotes if it needs them in TOML, so that `"a.b"` is never taken for `a.b`.
+fn spelled(key: &str) -> Cow<'_, str> {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !key.is_empty() && key.bytes().all(is_bare) { Cow::Borrowed(key) } else { Cow::Owned(format!("{key:?}")) }
 }
 
 fn plain(value: &Spanned<DeValue<'_>>) -> Value {

@@ -264,12 +264,15 @@ fn is_at_or_below(path: &str, section: &str) -> bool {
 
 /// The known key that was probably meant: at most two letters away, or the same last word in another section.
 fn nearest(path: &str, known: &[&'static str]) -> Option<&'static str> {
-    let (distance, close) = known.iter().map(|key| (letters_apart(path, key), *key)).min()?;
-    if distance <= 2 {
+    const FEW: usize = 2;
+    let length = path.chars().count();
+    let near = known.iter().filter(|key| key.len().abs_diff(length) <= FEW).map(|key| (letters_apart(path, key), *key));
+    if let Some((_, close)) = near.min().filter(|(distance, _)| *distance <= FEW) {
         return Some(close);
     }
-    let last_word = |key: &str| key.rsplit('.').next().map(str::to_owned);
-    let mut same = known.iter().filter(|key| last_word(key) == last_word(path));
+    let last_word = |key: &str| key.rfind('.').map_or(0, |dot| dot + 1);
+    let wanted = &path[last_word(path)..];
+    let mut same = known.iter().filter(|key| &key[last_word(key)..] == wanted);
     match (same.next(), same.next()) {
         (Some(key), None) => Some(key),
         _ => None,

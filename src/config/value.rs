@@ -55,6 +55,9 @@ pub fn whole<T: TryFrom<i64>>(value: &Value) -> Result<T, String> {
     T::try_from(*number).map_err(|_| format!("{number} is out of range; write a smaller, non-negative whole number"))
 }
 
+/// The biggest number any setting may have; keeps products of numbers far from overflow.
+const BIGGEST: f64 = 1e9;
+
 /// A number that is not negative.
 pub fn number(value: &Value) -> Result<f64, String> {
     let number = match value {
@@ -62,8 +65,8 @@ pub fn number(value: &Value) -> Result<f64, String> {
         Value::Float(number) => *number,
         _ => return Err(format!("write a number, not {}", value.kind())),
     };
-    if !number.is_finite() || number < 0.0 {
-        return Err("write a number that is zero or greater".to_owned());
+    if !(0.0..=BIGGEST).contains(&number) {
+        return Err("write a number between 0 and 1000000000".to_owned());
     }
     Ok(number)
 }

@@ -29,7 +29,7 @@ impl<'a> Route<'a> {
             let Some((tenant, rest)) = rest.split_once('/') else { return Self::Nothing };
             return api(rest).map_or(Self::Nothing, |segment| Self::Api { tenant: Some(tenant), segment });
         }
-        let rest = path.strip_prefix('/').unwrap_or(path);
+        let rest = path.strip_prefix('/').unwrap_or_default();
         api(rest).map_or(Self::Nothing, |segment| Self::Api { tenant: None, segment })
     }
 
@@ -90,6 +90,7 @@ mod tests {
             ("/livez", Route::Livez),
             ("/readyz", Route::Readyz),
             ("", Route::Nothing),
+            ("bigbluebutton/api/create", Route::Nothing),
         ] {
             assert_eq!(Route::of(path), route, "{path}");
         }

@@ -13,6 +13,7 @@ mod ended;
 mod failing;
 mod faults;
 mod first;
+mod fuzzed;
 mod health;
 mod hostile;
 mod kill_loop;
