@@ -21,8 +21,7 @@ pub const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// The deepest nesting of elements. BBB's deepest answer (recording previews) has nine levels.
 const MAX_DEPTH: usize = 32;
 
-/// The most attributes of one element; looking for two of one name takes the square of their number. BBB's richest
-/// element (a preview's image) has three.
+/// The most attributes of one element. BBB's richest element (a preview's image) has three.
 const MAX_ATTRIBUTES: usize = 64;
 
 /// Before a document it is a mark, inside it is a character like others.
@@ -168,7 +167,9 @@ impl<'a> Document<'a> {
         if is_second_root || !is_name(name) {
             return Err(BadAnswer::NotXml);
         }
-        self.has_prefix |= name.contains(':') || has_prefixed_attribute(tag)?;
+        // Looked at in any case: this is also where attributes are refused.
+        let is_attribute_prefixed = has_prefixed_attribute(tag)?;
+        self.has_prefix |= is_attribute_prefixed || name.contains(':');
         self.nodes.push(Node {
             name: span.start + 1..span.start + 1 + name.len(),
             inner: span.end..span.end,
@@ -402,6 +403,7 @@ mod tests {
             "\u{feff}<a/>",
             "<a b='1'c='2'/>",
             "<a b='&#1;'/>",
+            "<a:b c/>",
             "<?xml?><a/>",
             "<?xml encoding='utf-8' version='1.0'?><a/>",
             "<?xml version='2'?><a/>",
