@@ -19,6 +19,8 @@ const DIRECT_FIELDS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Scan {
     looked_at: usize,
+    /// Something other than line ends was seen.
+    has_begun: bool,
     has_bare_line_feed: bool,
 }
 
@@ -36,14 +38,19 @@ impl Scan {
                 }
             };
             let is_empty_line = line_end == 0 || bytes[line_end - 1] == b'\n';
-            self.looked_at = feed + 1;
+            self.look_at(bytes, feed + 1);
             // Empty lines before the request line are the rest of a sloppy client's last body.
-            if is_empty_line && bytes[..line_end].iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+            if is_empty_line && self.has_begun {
                 return Some(feed + 1);
             }
         }
-        self.looked_at = bytes.len();
+        self.look_at(bytes, bytes.len());
         None
+    }
+
+    fn look_at(&mut self, bytes: &[u8], end: usize) {
+        self.has_begun = self.has_begun || bytes[self.looked_at..end].iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+        self.looked_at = end;
     }
 }
 
@@ -116,6 +123,17 @@ mod tests {
         }
         assert_eq!(Scan::default().end(b"\r\n\r\n"), None);
         assert_eq!(Scan::default().end(b"GET / HTTP/1.1\nHost: h\n\n"), Some(24));
+    }
+
+    /// Takes minutes if each empty line looks back at all before it.
+    #[test]
+    fn a_megabyte_of_empty_lines_is_no_work() {
+        for line in ["\n", "\r\n"] {
+            let mut text = line.repeat(1 << 20);
+            assert_eq!(Scan::default().end(text.as_bytes()), None);
+            text.push_str("GET / HTTP/1.1\r\n\r\n");
+            assert_eq!(Scan::default().end(text.as_bytes()), Some(text.len()));
+        }
     }
 
     #[test]
