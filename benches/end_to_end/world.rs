@@ -11,7 +11,7 @@ use usher::bbb::{self, Algorithm};
 use usher::clock::{Clock, SystemClock};
 use usher::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use usher::store::{
-    Confirmation, Phase, Placement, ServerRecord, ServerState, SqliteStore, Store, TenantRecord, TenantSecret,
+    Confirmation, Phase, Placement, ServerRecord, ServerState, SqliteStore, Store, TenantRecord, TenantSecret, Version,
 };
 
 use crate::Failure;
@@ -99,6 +99,7 @@ async fn place(
         moderator_pw: None,
         claimed_at: SystemClock.now(),
         why: "{}".to_owned(),
+        version: Version::default(),
     };
     store.claim(placement).await?;
     let confirmation = Confirmation {
@@ -127,6 +128,7 @@ fn server(number: usize, port: u16) -> ServerRecord {
         version: None,
         max_meetings: None,
         max_people: None,
+        max_requests: None,
     }
 }
 
@@ -143,6 +145,7 @@ fn tenant() -> TenantRecord {
         params: Vec::new(),
         max_meetings: None,
         max_people: None,
+        max_requests: None,
         pool: Vec::new(),
         region: None,
     }

@@ -44,7 +44,7 @@ fn as_the_grammar_says(text: &str) -> TagWish {
             "none" => Tag::Untagged,
             name => Tag::Named(name.to_owned()),
         };
-        if !any_of.iter().any(|known| *known == tag) {
+        if !any_of.contains(&tag) {
             any_of.push(tag);
         }
     }

@@ -18,13 +18,9 @@ use super::{Choice, MeetingView, Placer, Refusal, Wish};
 use crate::bbb::{Params, Reply};
 use crate::clock::Millis;
 use crate::error::ApiError;
-use crate::ids::ServerId;
 use crate::pool::Health;
 use crate::store::{Change, Claim, Eviction, Phase, Placement, ServerRecord, ServerState, StoreError, Version};
 
-/// Longest wait of the first creates for the servers' first answers.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
-const FIRST_LOOK_PAUSE: Duration = Duration::from_millis(5);
 /// How often a create begins anew because another process has moved its meeting.
 const MOST_TURNS: usize = 3;
 /// Longest wait for the store to take a claim. It takes milliseconds unless another process holds the database.
@@ -287,25 +283,6 @@ impl Placer {
         let outcome = self.try_servers(order, server, displaced, &mut reserved).await;
         reserved.kept = true;
         outcome
-    }
-
-    /// Right after the start the servers may have meetings that the store does not know, as after the restore of a
-    /// backup: whoever is placed before they have been asked might get a twin. Not waited for longer than a moment,
-    /// because a server that hangs must not hold up the others.
-    async fn first_look(&self) {
-        let looked = async {
-            while !self.unseen.lock().is_empty() {
-                tokio::time::sleep(FIRST_LOOK_PAUSE).await;
-            }
-        };
-        if tokio::time::timeout(FIRST_LOOK, looked).await.is_err() {
-            self.unseen.lock().clear();
-        }
-    }
-
-    /// A server has told its meetings for the first time, or does not answer.
-    pub(super) fn note_seen(&self, server: ServerId) {
-        self.unseen.lock().remove(&server);
     }
 
     fn refused(&self, refusal: Refusal, order: &CreateOrder) -> ApiError {

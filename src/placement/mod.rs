@@ -11,6 +11,7 @@ mod candidates;
 mod choose;
 mod create;
 mod entry;
+mod first_look;
 mod follow;
 mod gate;
 mod live;

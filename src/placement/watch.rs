@@ -160,7 +160,7 @@ fn report(placer: &Placer, server: &ServerRecord, source: Source, outcome: Resul
     if outcome.is_err() {
         placer.metrics.poll_failures.with_label_values(&[&server.name]).inc();
     }
-    placer.monitor.observe(server.id, source, outcome.as_ref().map(|()| ()));
+    placer.monitor.observe(server.id, source, outcome.as_ref().copied());
 }
 
 #[cfg(test)]

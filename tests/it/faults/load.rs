@@ -120,11 +120,11 @@ impl Load {
             tokio::time::sleep(PAUSE).await;
             self.info(standing).await;
             tokio::time::sleep(PAUSE).await;
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 self.create_again(standing).await;
                 tokio::time::sleep(PAUSE).await;
             }
-            if made && number % 2 == 0 {
+            if made && number.is_multiple_of(2) {
                 self.end(&id).await;
                 tokio::time::sleep(PAUSE).await;
             }
