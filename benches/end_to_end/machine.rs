@@ -21,7 +21,7 @@ pub struct Machine {
 impl Machine {
     pub fn look(bench: &Bench) -> Result<Self, Failure> {
         let usher = bench.usher.display().to_string();
-        let is_dirty = said("git", &["status", "--porcelain", "--", ".", ":!docs/performance.md"]) != "";
+        let is_dirty = !said("git", &["status", "--porcelain", "--", ".", ":!docs/performance.md"]).is_empty();
         let commit = said("git", &["rev-parse", "--short=12", "HEAD"]);
         let facts = vec![
             ("date", said("date", &["-u", "+%Y-%m-%d"])),

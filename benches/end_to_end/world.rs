@@ -128,7 +128,6 @@ fn server(number: usize, port: u16) -> ServerRecord {
         version: None,
         max_meetings: None,
         max_people: None,
-        max_requests: None,
     }
 }
 
