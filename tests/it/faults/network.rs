@@ -150,8 +150,6 @@ async fn cut_and_mend(cut: Cut, place: usize, words: &str) {
         task.await.unwrap_or_else(|error| panic!("{words}: {error}"));
     }
     reckon(&stage, &load, words).await;
-    let log = stage.pool.log();
-    assert!(!log.contains("to=down"), "no server was taken for dead");
     let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
     NETWORK.write(
         place,
