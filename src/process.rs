@@ -76,14 +76,12 @@ impl Process {
 
     /// One more connection, unless there are `limit` already.
     pub fn begin_connection(&self, limit: usize) -> Option<Counted<'_>> {
-        let counted = Counted::one_more(&self.connections);
-        (self.connections.load(Ordering::Acquire) <= limit).then_some(counted)
+        Counted::within(&self.connections, limit)
     }
 
     /// One more connection that is being refused, unless there are `limit` already.
     pub fn begin_refusal(&self, limit: usize) -> Option<Counted<'_>> {
-        let counted = Counted::one_more(&self.refusals);
-        (self.refusals.load(Ordering::Acquire) <= limit).then_some(counted)
+        Counted::within(&self.refusals, limit)
     }
 
     pub fn connections(&self) -> usize {
@@ -130,6 +128,11 @@ impl<'a> Counted<'a> {
     fn one_more(counter: &'a AtomicUsize) -> Self {
         counter.fetch_add(1, Ordering::AcqRel);
         Self(counter)
+    }
+
+    fn within(counter: &'a AtomicUsize, limit: usize) -> Option<Self> {
+        let counted = Self::one_more(counter);
+        (counter.load(Ordering::Acquire) <= limit).then_some(counted)
     }
 }
 

@@ -21,6 +21,13 @@ pub struct Reply {
     pub message: String,
 }
 
+impl Reply {
+    /// A refusal that speaks of the server and not of the request: our signature, its API, an error of its own.
+    pub fn blames_server(&self) -> bool {
+        !self.success && matches!(self.key.as_str(), "checksumError" | "apiNotEnabled" | "internalError")
+    }
+}
+
 /// Reads what every XML answer has.
 pub fn read_reply(body: &[u8]) -> Result<Reply, BadAnswer> {
     reply_of(&Document::parse(&text_of(body)?)?)

@@ -153,31 +153,17 @@ impl Limiter {
     /// One request of `client` that no tenant has signed.
     pub fn unsigned(&self, client: Option<IpAddr>, config: &Config, now: Instant) -> Result<(), Refusal> {
         let allowance = Allowance::per_minute(config.limits.unsigned_per_address);
-        self.by_address(&self.unsigned, Reason::Unsigned, client, &[], allowance, config, now)
+        let Some(caller) = counted(client, allowance, config) else { return Ok(()) };
+        let taken = self.unsigned.take(caller, allowance, now);
+        taken.map_err(|retry_after| Refusal { reason: Reason::Unsigned, retry_after })
     }
 
     /// One join of `client` with this link; `checksum` names the link, since it is made over all of it.
     pub fn join(&self, client: Option<IpAddr>, checksum: &[u8], config: &Config, now: Instant) -> Result<(), Refusal> {
         let allowance = Allowance::per_minute(config.limits.same_join_per_address);
-        self.by_address(&self.joins, Reason::SameJoin, client, checksum, allowance, config, now)
-    }
-
-    #[allow(clippy::too_many_arguments)] // one place for what both rates have in common
-    fn by_address(
-        &self,
-        book: &Leaky,
-        reason: Reason,
-        client: Option<IpAddr>,
-        more: &[u8],
-        allowance: Allowance,
-        config: &Config,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        let Some(client) = client.filter(|client| allowance.burst > 0.0 && !is_exempt(*client, config)) else {
-            return Ok(());
-        };
-        let taken = book.take((Caller::of(client), more), allowance, now);
-        taken.map_err(|retry_after| Refusal { reason, retry_after })
+        let Some(caller) = counted(client, allowance, config) else { return Ok(()) };
+        let taken = self.joins.take((caller, checksum), allowance, now);
+        taken.map_err(|retry_after| Refusal { reason: Reason::SameJoin, retry_after })
     }
 
     /// A signed request of `tenant`, whose own limit per second is `own`.
@@ -233,6 +219,11 @@ impl Limiter {
         log::warn!(reason = reason.as_str(), count = count, client = client.as_str(), tenant = tenant.unwrap_or("-");
             "refused by a limit; further ones of this kind are only counted for a minute");
     }
+}
+
+/// Who pays for it; nobody if that is switched off or the address exempt.
+fn counted(client: Option<IpAddr>, allowance: Allowance, config: &Config) -> Option<Caller> {
+    client.filter(|client| allowance.burst > 0.0 && !is_exempt(*client, config)).map(Caller::of)
 }
 
 /// Trusted proxies speak for others, and some addresses are known to be good.

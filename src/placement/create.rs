@@ -21,6 +21,8 @@ use crate::error::ApiError;
 use crate::pool::Health;
 use crate::store::{Change, Claim, Eviction, Phase, Placement, ServerRecord, ServerState, StoreError, Version};
 
+/// After the deadline the work itself says what came of it; it gets this long to do so.
+const LAST_WORD: Duration = Duration::from_millis(100);
 /// How often a create begins anew because another process has moved its meeting.
 const MOST_TURNS: usize = 3;
 /// Longest wait for the store to take a claim. It takes milliseconds unless another process holds the database.
@@ -45,9 +47,6 @@ impl CreateOrder {
         self.deadline.saturating_duration_since(Instant::now())
     }
 }
-
-/// After the deadline the work itself says what came of it; it gets this long to do so.
-const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// BBB's own answer, for the caller.
 pub struct CreateAnswer {
@@ -106,8 +105,7 @@ impl Placer {
 
     async fn one_turn(&self, order: &CreateOrder) -> Result<Outcome, ApiError> {
         let key = &order.wish.key;
-        let limit = order.deadline.saturating_duration_since(Instant::now());
-        let turn = tokio::time::timeout(limit, self.gate.enter(key)).await;
+        let turn = tokio::time::timeout(order.left(), self.gate.enter(key)).await;
         let turn =
             turn.map_err(|_| ApiError::server("internalError", "Another create of this meeting is still running."))?;
         if self.ledger.find(key).is_none() {
@@ -155,7 +153,7 @@ impl Placer {
             return Ok(Fate::Stays);
         }
         // A server being emptied keeps what runs on it, but gets nothing back that has ended.
-        let limit = order.deadline.saturating_duration_since(Instant::now()).min(ASK_LIMIT);
+        let limit = order.left().min(ASK_LIMIT);
         match self.client.meeting(server, &view.called, limit).await {
             Ok(Some(_)) => Ok(Fate::Stays),
             Ok(None) => Ok(Fate::Moves(None)),

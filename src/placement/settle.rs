@@ -76,8 +76,8 @@ impl Placer {
     }
 
     /// Tells ledger and store what the server answered, before the caller hears of it: after a kill the meeting is
-    /// listed at once. A store that fails now holds nobody up, because the claim is durable already. `false` if the
-    /// meeting was moved while the server took its time: what it has made is a twin, and is noted to be ended.
+    /// listed at once. A store that fails now holds nobody up, because the claim is durable already. `Elsewhere`
+    /// if the meeting was moved while the server took its time: what it has made is a twin, and is noted to be ended.
     async fn confirm_with(
         &self,
         key: &MeetingKey,
@@ -91,13 +91,7 @@ impl Placer {
         let Some(view) = elsewhere else {
             return self.write_or_keep(Unwritten::Confirmed(key.clone(), server.id, confirmation)).await;
         };
-        let twin = Eviction {
-            server: server.id,
-            bbb_id: view.bbb_id,
-            internal_id: Some(confirmation.internal_id),
-            moderator_pw: confirmation.moderator_pw,
-            since: self.clock.now(),
-        };
+        let twin = self.copy_of(view.bbb_id, server.id, &confirmation);
         self.write_or_keep(Unwritten::Evicted(twin)).await;
         Written::Elsewhere
     }

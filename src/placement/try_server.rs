@@ -174,7 +174,7 @@ impl Placer {
                 self.monitor.call_worked(server.id);
                 Try::Done(Box::new(created), answer.body)
             }
-            Ok(Err(reply)) if is_servers_fault(&reply.key) => {
+            Ok(Err(reply)) if reply.blames_server() || reply.key.is_empty() => {
                 let error = CallError::Refused(reply.key);
                 self.monitor.call_failed(server.id, &error);
                 Try::Failed(error.to_string())
@@ -211,9 +211,4 @@ pub(super) fn told(written: Written, answer: impl FnOnce() -> CreateAnswer) -> O
         Written::Here => Outcome::Answered(answer()),
         Written::Elsewhere => Outcome::Elsewhere,
     }
-}
-
-/// Keys that say something about the server, not about the caller's request.
-fn is_servers_fault(key: &str) -> bool {
-    matches!(key, "checksumError" | "apiNotEnabled" | "internalError" | "")
 }

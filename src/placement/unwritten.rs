@@ -99,7 +99,7 @@ impl Placer {
         server: ServerId,
         confirmation: &Confirmation,
     ) -> Result<Written, StoreError> {
-        self.evict_late(theirs.bbb_id.clone(), server, confirmation).await?;
+        self.note_eviction(self.copy_of(theirs.bbb_id.clone(), server, confirmation)).await?;
         let key = theirs.key();
         if self.ledger.find(&key).is_none_or(|view| view.server == server) {
             self.ledger.put(theirs, self.clock.now());
@@ -109,20 +109,15 @@ impl Placer {
         Ok(Written::Elsewhere)
     }
 
-    async fn evict_late(
-        &self,
-        bbb_id: BbbMeetingId,
-        server: ServerId,
-        confirmation: &Confirmation,
-    ) -> Result<(), StoreError> {
-        let eviction = Eviction {
+    /// A copy that is to be ended, as its server has told it.
+    pub(super) fn copy_of(&self, bbb_id: BbbMeetingId, server: ServerId, told: &Confirmation) -> Eviction {
+        Eviction {
             server,
             bbb_id,
-            internal_id: Some(confirmation.internal_id.clone()),
-            moderator_pw: confirmation.moderator_pw.clone(),
+            internal_id: Some(told.internal_id.clone()),
+            moderator_pw: told.moderator_pw.clone(),
             since: self.clock.now(),
-        };
-        self.note_eviction(eviction).await
+        }
     }
 
     async fn note_eviction(&self, eviction: Eviction) -> Result<(), StoreError> {
@@ -144,7 +139,7 @@ impl Placer {
     ) -> Result<Written, StoreError> {
         let Some(view) = self.ledger.find(key) else { return Ok(Written::Here) };
         if view.server != server {
-            self.evict_late(view.bbb_id, server, confirmation).await?;
+            self.note_eviction(self.copy_of(view.bbb_id, server, confirmation)).await?;
             return Ok(Written::Elsewhere);
         }
         let is_current = |view: &MeetingView| view.internal_id.as_ref() == Some(&confirmation.internal_id);

@@ -60,6 +60,13 @@ enum Head {
     Gone,
 }
 
+/// An answer before it is written.
+pub(super) struct Made {
+    answer: Answer,
+    pub facts: Facts,
+    took: Duration,
+}
+
 impl PublicApp {
     pub fn new(shared: Arc<Shared>) -> Self {
         let access = Access::new(shared.metrics.clone());
@@ -132,36 +139,60 @@ impl PublicApp {
 
     /// Answers a request without a body; true if another may follow.
     async fn direct(&self, stream: &mut Stream, request: &Request, last: bool, config: &Arc<Config>) -> bool {
+        let made = self.make(request, &mut Inbound::none(), config).await;
+        let closes = last || made.facts.flooding || self.shared.process.is_draining();
+        let after = if closes { After::Close } else { After::Keep };
+        self.deliver(stream, request, &made, after, config).await
+    }
+
+    /// The answer to a request, in both lanes.
+    pub(super) async fn make(&self, request: &Request, inbound: &mut Inbound<'_>, config: &Arc<Config>) -> Made {
         let started = Instant::now();
         let route = Route::of(&request.path);
         let mut facts = Facts::default();
-        let answer = self.answer(request, route, &mut Inbound::none(), &mut facts).await;
+        let answer = self.answer(request, route, inbound, &mut facts, config).await;
         let answer = limit::settle(&self.shared, config, request, route, &mut facts, answer).await;
+        facts.body_read = inbound.read;
         let took = started.elapsed();
-        let last = last || facts.flooding;
         if facts.flooding {
             limit::slow_down(&self.shared).await;
         }
-        let after = if last || self.shared.process.is_draining() { After::Close } else { After::Keep };
+        Made { answer, facts, took }
+    }
+
+    /// Writes the answer and the books; true if another request may follow.
+    pub(super) async fn deliver(
+        &self,
+        stream: &mut Stream,
+        request: &Request,
+        made: &Made,
+        after: After,
+        config: &Config,
+    ) -> bool {
+        let Made { answer, facts, took } = made;
         let head_only = request.method == Method::Head;
-        let written = write::answer(stream, &answer, &request.id, head_only, after, config.limits.body_timeout).await;
-        self.access.record(request, route, &answer, &facts, took, config.log.access && !facts.flooding);
+        let written = write::answer(stream, answer, &request.id, head_only, after, config.limits.body_timeout).await;
+        let log_access = config.log.access && !facts.flooding;
+        self.access.record(request, Route::of(&request.path), answer, facts, *took, log_access);
         if written && after == After::Close {
             linger(stream).await;
         }
-        written && after == After::Keep
+        written && after != After::Close
     }
 
-    /// What a request gets; the same in both lanes.
-    pub(super) async fn answer(
+    async fn answer(
         &self,
         request: &Request,
         route: Route<'_>,
         inbound: &mut Inbound<'_>,
         facts: &mut Facts,
+        config: &Arc<Config>,
     ) -> Answer {
         match route {
-            Route::Api { tenant, segment } => api::answer(&self.shared, request, tenant, segment, inbound, facts).await,
+            Route::Api { tenant, segment } => {
+                let called = api::Called { tenant, segment, config };
+                api::answer(&self.shared, request, called, inbound, facts).await
+            }
             Route::Livez => Answer::new(200, TEXT, "alive\n"),
             Route::Readyz => {
                 let (status, text) = self.shared.readiness();
@@ -207,7 +238,7 @@ impl Connection {
 
 /// Closing while the client still sends would make the kernel reset the connection and the answer could be lost, so
 /// what is on its way is read and thrown away, within bounds.
-pub(super) async fn linger(stream: &mut Stream) {
+async fn linger(stream: &mut Stream) {
     if stream.shutdown().await.is_err() {
         return;
     }

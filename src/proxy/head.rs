@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::host;
 use super::request::{Fields, Request};
 
 /// Header lines in the direct lane; browsers send about twenty.
@@ -85,7 +84,7 @@ fn read(head: &[u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -
     for line in parsed.headers.iter() {
         fields.note(line.name.as_bytes(), line.value);
     }
-    if fields.is_framed || fields.hosts != 1 || !host::is_name(fields.host.as_bytes()) {
+    if fields.needs_session || fields.hosts != 1 {
         return None;
     }
     let close = match fields.connection {
@@ -162,6 +161,8 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET / HTTP/1.0\r\nHost: h\r\n\r\n",
             "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: b\u{fc}cher\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
             "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
             "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",

@@ -32,14 +32,35 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes; the HTTP library takes no longer target.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
-/// What a caller is told who has had too much; `call` if it got as far as a call of the API.
-pub fn answer(refusal: Refusal, call: Option<Call>) -> Answer {
+/// What the caller can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Xml,
+    Json,
+    /// For a person with a browser.
+    Page,
+    Text,
+}
+
+impl Form {
+    /// In which form this call says what is wrong.
+    pub fn of(call: Call) -> Self {
+        match call {
+            Call::Join => Self::Page,
+            call if api::answers_in_json(call) => Self::Json,
+            _ => Self::Xml,
+        }
+    }
+}
+
+/// What a caller is told who has had too much.
+pub fn answer(refusal: Refusal, form: Form) -> Answer {
     let error = error(refusal.reason);
-    let answer = match call {
-        Some(Call::Join) => pages::too_many().failed_with(&error.key, error.blame),
-        Some(call) if api::answers_in_json(call) => Answer::json_error(&error),
-        Some(_) => Answer::error(&error),
-        None => Answer::new(429, TEXT, format!("{}\n", error.message)),
+    let answer = match form {
+        Form::Page => pages::too_many().failed_with(&error.key, error.blame),
+        Form::Json => Answer::json_error(&error),
+        Form::Xml => Answer::error(&error),
+        Form::Text => Answer::new(429, TEXT, format!("{}\n", error.message)),
     };
     let seconds = refusal.retry_after.as_millis().div_ceil(1000).max(1);
     Answer { status: 429, ..answer }.with("Retry-After", seconds.to_string())
@@ -94,7 +115,7 @@ impl<'a> Place<'a> {
     pub fn refusal(&self, shared: &Shared) -> Option<Answer> {
         if self.of_address.crowd == Crowd::Over {
             shared.limiter.tell(Reason::Connections, self.peer, None);
-            return Some(answer(Refusal { reason: Reason::Connections, retry_after: SHORT_PATIENCE * 2 }, None));
+            return Some(answer(Refusal { reason: Reason::Connections, retry_after: SHORT_PATIENCE * 2 }, Form::Text));
         }
         if self.among_all.is_none() {
             shared.limiter.tell(Reason::AllConnections, self.peer, None);
@@ -137,11 +158,11 @@ pub async fn settle(
         Err(refusal) => {
             facts.flooding = true;
             shared.limiter.tell(refusal.reason, request.client, facts.tenant.as_deref().map(Tenant::name));
-            let call = match route {
-                Route::Api { segment, .. } => Some(Call::from_segment(segment)),
-                _ => None,
+            let form = match route {
+                Route::Api { segment, .. } => Form::of(Call::from_segment(segment)),
+                _ => Form::Text,
             };
-            answer(refusal, call)
+            answer(refusal, form)
         }
     }
 }

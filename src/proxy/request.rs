@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
 
+use super::host;
 use crate::bbb::Method;
 
 /// What a request says before its body.
@@ -40,8 +41,8 @@ pub struct Fields<'a> {
     pub hosts: u32,
     /// The whole `Connection` field.
     pub connection: &'a str,
-    /// Something that says where a body ends, or that the connection becomes another one.
-    pub is_framed: bool,
+    /// Something that only a session may judge: where a body ends, what the connection becomes, a host that is none.
+    pub needs_session: bool,
     forwarded_host: &'a str,
     /// All lines as one list: some proxies add a line of their own instead of extending the client's.
     forwarded_for: Cow<'a, str>,
@@ -66,22 +67,23 @@ impl<'a> Fields<'a> {
         match name.len() {
             4 if is("host") => {
                 self.hosts += 1;
+                self.needs_session |= !host::is_name(value);
                 first(&mut self.host, value);
             }
             6 if is("expect") => {
-                self.is_framed = true;
+                self.needs_session = true;
                 first(&mut self.expect, value);
             }
-            7 if is("upgrade") || is("trailer") => self.is_framed = true,
+            7 if is("upgrade") || is("trailer") => self.needs_session = true,
             10 if is("connection") => match self.connection {
                 "" => self.connection = text(value),
                 // Two lines are a list, which nobody needs to send.
-                _ => self.is_framed = true,
+                _ => self.needs_session = true,
             },
             12 if is("content-type") => first(&mut self.content_type, value),
             12 if is("x-request-id") => first(&mut self.request_id, value),
             14 if is("content-length") => {
-                self.is_framed = true;
+                self.needs_session = true;
                 first(&mut self.content_length, value);
             }
             15 if is("x-forwarded-for") => match &mut self.forwarded_for {
@@ -93,7 +95,7 @@ impl<'a> Fields<'a> {
                 }
             },
             16 if is("x-forwarded-host") => first(&mut self.forwarded_host, value),
-            17 if is("transfer-encoding") => (self.is_framed, self.is_chunked) = (true, true),
+            17 if is("transfer-encoding") => (self.needs_session, self.is_chunked) = (true, true),
             _ => {}
         }
     }

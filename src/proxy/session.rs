@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::BytesMut;
 use http::Version;
@@ -13,14 +12,11 @@ use log::debug;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 
-use super::access::Facts;
-use super::app::{PublicApp, linger};
+use super::app::PublicApp;
 use super::body::Inbound;
 use super::request::Request;
-use super::route::Route;
-use super::write::{self, After};
+use super::write::After;
 use super::{host, limit};
-use crate::bbb::Method;
 use crate::config::Config;
 
 /// Answers the request that `bytes` begin with. Gives back the connection and what has come behind the request, if
@@ -60,23 +56,14 @@ pub async fn exchange(
         }
     };
 
-    let started = Instant::now();
-    let route = Route::of(&request.path);
-    let mut facts = Facts::default();
     let mut inbound = Inbound::new(&mut session, &request, &app.shared.body_memory, config.limits.body_timeout);
-    let answer = app.answer(&request, route, &mut inbound, &mut facts).await;
-    facts.body_read = inbound.read;
+    let made = app.make(&request, &mut inbound, config).await;
     let is_broken = inbound.is_broken;
-    let answer = limit::settle(&app.shared, config, &request, route, &mut facts, answer).await;
-    let took = started.elapsed();
-    if facts.flooding {
-        limit::slow_down(&app.shared).await;
-    }
 
     // Pingora has looked at the version and at `Connection`; what the client wants closed stays so. A body that was not
     // read to its end cannot be followed by another request.
     // Pingora takes a missing chunk size for the end of the body; others need not, so nothing may follow chunks.
-    let is_certain = !is_broken && !request.chunked && !facts.flooding;
+    let is_certain = !is_broken && !request.chunked && !made.facts.flooding;
     let keeps = is_certain && session.is_body_done() && session.get_keepalive().is_some();
     let after = match session.req_header().version {
         _ if !keeps || left <= 1 || app.shared.process.is_draining() => After::Close,
@@ -87,18 +74,8 @@ pub async fn exchange(
         After::Close => (into_stream(session)?, None),
         After::Keep | After::KeepOld => session.finish().await.ok()??.into_parts(),
     };
-    let head_only = request.method == Method::Head;
-    let limit = config.limits.body_timeout;
-    let written = write::answer(&mut stream, &answer, &request.id, head_only, after, limit).await;
-    app.access.record(&request, route, &answer, &facts, took, config.log.access && !facts.flooding);
-    if !written {
-        return None;
-    }
-    if after == After::Close {
-        linger(&mut stream).await;
-        return None;
-    }
-    Some((stream, bytes.unwrap_or_default()))
+    let keeps = app.deliver(&mut stream, &request, &made, after, config).await;
+    keeps.then(|| (stream, bytes.unwrap_or_default()))
 }
 
 /// The connection as it is; HTTP/2 has no such thing.

@@ -54,7 +54,9 @@ impl Caller<'_> {
         let call = placer.client.call(server, self.call.name(), &params.to_query(), body, self.left()).await;
         let usable = call.and_then(client::ok).and_then(|answer| {
             let reply = bbb::read_reply(&answer.body)?;
-            match !reply.success && is_servers_fault(&reply.key, carries_document) {
+            // An error of its own may be about the document.
+            let is_about_document = carries_document && reply.key == "internalError";
+            match reply.blames_server() && !is_about_document {
                 true => Err(CallError::Refused(reply.key)),
                 false => Ok((reply, answer.body)),
             }
@@ -101,15 +103,6 @@ impl Caller<'_> {
         let rules =
             Rewrite { meeting_id: Some((bbb_id.as_str(), meeting.as_str())), hide_meta_prefix: HIDDEN_META_PREFIX };
         bbb::rewrite(&body, &rules).map(Bytes::from).map_err(|_| no_answer())
-    }
-}
-
-/// Keys that say something about the server, not about the caller's request; a document may be what it failed on.
-fn is_servers_fault(key: &str, carries_document: bool) -> bool {
-    match key {
-        "checksumError" | "apiNotEnabled" => true,
-        "internalError" => !carries_document,
-        _ => false,
     }
 }
 

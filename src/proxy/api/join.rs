@@ -99,6 +99,7 @@ fn failed(caller: &Caller<'_>, error: &ApiError) -> Answer {
     }
 }
 
-fn wants_xml(caller: &Caller<'_>) -> bool {
+/// A program that joins, and wants no redirect.
+pub fn wants_xml(caller: &Caller<'_>) -> bool {
     caller.params.get("redirect").is_some_and(|value| value.eq_ignore_ascii_case("false"))
 }

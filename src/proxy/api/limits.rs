@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Caller;
+use super::{Caller, join};
 use crate::bbb::Call;
 use crate::config::GetMeetings;
 use crate::limit::{Reason, Refusal};
@@ -45,10 +45,11 @@ pub fn refuse(caller: &Caller<'_>, refusal: Refusal) -> Answer {
     if refusal.reason != Reason::SameJoin {
         caller.shared.metrics.tenant_limit_hits.with_label_values(&[tenant]).inc();
     }
-    // A program that joins wants XML.
-    let wants_xml = caller.params.get("redirect").is_some_and(|value| value.eq_ignore_ascii_case("false"));
-    let call = if caller.call == Call::Join && wants_xml { Call::Create } else { caller.call };
-    limit::answer(refusal, Some(call))
+    let form = match caller.call {
+        Call::Join if join::wants_xml(caller) => limit::Form::Xml,
+        call => limit::Form::of(call),
+    };
+    limit::answer(refusal, form)
 }
 
 fn asks_all_servers(caller: &Caller<'_>) -> bool {

@@ -67,19 +67,26 @@ impl Caller<'_> {
     }
 }
 
+/// What the path says, and the settings that hold for this request from beginning to end.
+pub struct Called<'a> {
+    pub tenant: Option<&'a str>,
+    pub segment: &'a str,
+    pub config: &'a Arc<Config>,
+}
+
 /// Answers a request to the API of the tenant named by path or host.
 pub async fn answer(
     shared: &Shared,
     request: &Request,
-    path_tenant: Option<&str>,
-    segment: &str,
+    called: Called<'_>,
     inbound: &mut Inbound<'_>,
     facts: &mut Facts,
 ) -> Answer {
-    let call = Call::from_segment(segment);
+    let config = called.config;
+    let call = Call::from_segment(called.segment);
     facts.call = Some(call);
     let tenants = shared.placer.tenants.load();
-    let tenant = tenants.resolve(path_tenant, &request.host);
+    let tenant = tenants.resolve(called.tenant, &request.host);
     facts.tenant = tenant.cloned();
     if call == Call::Index {
         return index(request);
@@ -88,13 +95,13 @@ pub async fn answer(
         return answer;
     }
     let verified = match tenant {
-        Some(tenant) => verify::verify(shared, request, call, tenant, inbound).await,
+        Some(tenant) => verify::verify(shared, config, request, call, tenant, inbound).await,
         // An unknown tenant must look like a wrong secret.
         None => Err(Answer::error(&ApiError::checksum())),
     };
     let caller = match verified {
         Ok(caller) => caller,
-        Err(answer) if call == Call::Join => return join::refused(&shared.config.load(), answer),
+        Err(answer) if call == Call::Join => return join::refused(config, answer),
         Err(answer) => return answer,
     };
     facts.signed = true;

@@ -22,12 +22,13 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 pub async fn verify<'a>(
     shared: &'a Shared,
+    config: &Arc<Config>,
     request: &'a Request,
     call: Call,
     tenant: &Arc<Tenant>,
     inbound: &mut Inbound<'_>,
 ) -> Result<Caller<'a>, Answer> {
-    let config = shared.config.load_full();
+    let config = config.clone();
     let now = shared.placer.clock.now();
     let deadline = Instant::now() + config.api.request_timeout;
     if request.query.len() > config.api.max_query {

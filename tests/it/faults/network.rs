@@ -144,7 +144,7 @@ async fn cut_and_mend(cut: Cut, place: usize, words: &str) {
     let most = polls().zip(&before).map(|(now, before)| now - before).max().unwrap_or_default();
     assert!(most <= 3, "ready only after {most} polls of a server");
     assert_eq!(seen_as(&stage, &all).await, "`up`");
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually("the load goes on", || async { (load.count(AFTER) > 30).then_some(()) }).await;
     load.stop();
     for task in tasks {
         task.await.unwrap_or_else(|error| panic!("{words}: {error}"));
