@@ -7,7 +7,9 @@ use std::borrow::Cow;
 
 /// `text` without the characters that XML 1.0 forbids.
 pub(crate) fn legal(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_legal) {
+    // Nearly all text is plain, which can be seen many bytes at once.
+    let is_plain = text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
+    if is_plain || text.chars().all(is_legal) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().filter(|&c| is_legal(c)).collect())
@@ -27,6 +29,10 @@ pub(crate) fn is_name(name: &str) -> bool {
     }
     fn may_follow(c: char) -> bool {
         may_start(c) || matches!(c, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+    }
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if is_plain && !name.is_empty() {
+        return true;
     }
     let mut letters = name.chars();
     letters.next().is_some_and(may_start) && letters.all(may_follow)

@@ -64,6 +64,8 @@ impl Server {
         let config = self.shared.config.load_full();
         let conf = ServerConf {
             threads: worker_threads(config.process.threads),
+            // One worker has nobody to share with, and needs no locks then.
+            work_stealing: worker_threads(config.process.threads) > 1,
             grace_period_seconds: Some(0),
             graceful_shutdown_timeout_seconds: Some(1),
             ..ServerConf::default()
