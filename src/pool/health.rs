@@ -104,7 +104,15 @@ struct Watch {
 
 impl Watch {
     fn new() -> Self {
-        Self { health: Health::Unknown, records: [Record::default(); 3], reason: None, failed_at: None, failed: 0, heard: 0, left: None }
+        Self {
+            health: Health::Unknown,
+            records: [Record::default(); 3],
+            reason: None,
+            failed_at: None,
+            failed: 0,
+            heard: 0,
+            left: None,
+        }
     }
 
     fn is_failing(&self) -> bool {
@@ -335,7 +343,9 @@ impl HealthBook {
         let HealthSettings { unhealthy_after, window, .. } = self.settings;
         let mut transitions = Vec::new();
         for server in std::mem::take(&mut self.held) {
-            let Some(watch) = self.servers.get(&server).filter(|watch| watch.health == Health::Suspect) else { continue };
+            let Some(watch) = self.servers.get(&server).filter(|watch| watch.health == Health::Suspect) else {
+                continue;
+            };
             let Some(since) = watch.doomed_since(unhealthy_after) else { continue };
             let reason = watch.reason.clone().unwrap_or_default();
             let others = || self.servers.iter().filter(|(id, _)| **id != server).map(|(_, other)| other);

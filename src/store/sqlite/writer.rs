@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::journal;
-use crate::clock::{Clock, Millis, SystemClock};
+use crate::clock::{Clock, Millis, SteadyClock};
 use crate::store::StoreError;
 
 /// Jobs that may wait; more means that the disk is far behind and callers are better told so.
@@ -99,7 +99,7 @@ pub fn run(connection: Connection, origin: &str, mut queue: mpsc::Receiver<Box<d
         if prunes {
             since_pruned = 0;
         }
-        let writing = Writing { connection: &connection, origin, now: SystemClock.now() };
+        let writing = Writing { connection: &connection, origin, now: SteadyClock.now() };
         let failure = transact(&writing, &mut batch, prunes).err();
         if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
             log::error!("event=store_rollback_failed");
