@@ -130,7 +130,7 @@ fn created(created: &Created) -> Vec<u8> {
 
 /// getMeetingInfo from a `<meeting>` element of getMeetings, which has the same children.
 pub fn meeting_info(fragment: &[u8]) -> Vec<u8> {
-    let mut xml = response("SUCCESS");
+    let mut xml = response_with("SUCCESS", fragment.len());
     let children = fragment.strip_prefix(b"<meeting>").and_then(|rest| rest.strip_suffix(b"</meeting>"));
     xml.raw(children.unwrap_or_default());
     end(xml)
@@ -173,7 +173,12 @@ fn success_with(name: &str, value: bool) -> Vec<u8> {
 }
 
 fn response(returncode: &str) -> Writer {
-    let mut xml = Writer::default();
+    response_with(returncode, 0)
+}
+
+/// With room for so many bytes of other elements.
+fn response_with(returncode: &str, more: usize) -> Writer {
+    let mut xml = Writer::with_room(more + 128);
     xml.open("response").text("returncode", returncode);
     xml
 }

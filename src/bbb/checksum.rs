@@ -221,9 +221,11 @@ pub fn form_signature_base(params: &Params) -> Vec<u8> {
 
 /// In words, because comparing byte by byte in constant time costs as much as the digest.
 fn same(a: &[u8; LONGEST_DIGEST], b: &[u8; LONGEST_DIGEST]) -> Choice {
-    a.as_chunks().0.iter().zip(b.as_chunks().0).fold(Choice::from(1), |same, (a, b)| {
-        same & u64::from_ne_bytes(*a).ct_eq(&u64::from_ne_bytes(*b))
-    })
+    a.as_chunks()
+        .0
+        .iter()
+        .zip(b.as_chunks().0)
+        .fold(Choice::from(1), |same, (a, b)| same & u64::from_ne_bytes(*a).ct_eq(&u64::from_ne_bytes(*b)))
 }
 
 #[cfg(test)]

@@ -39,6 +39,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// With room for that many bytes.
+    pub fn with_room(bytes: usize) -> Self {
+        Self { out: Vec::with_capacity(bytes) }
+    }
+
     pub fn open(&mut self, name: &str) -> &mut Self {
         self.raw(b"<").raw(name.as_bytes()).raw(b">")
     }

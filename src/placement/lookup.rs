@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::{Ledger, MeetingView};
+use super::{Glance, Ledger, MeetingView};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, MeetingKey};
+use crate::pool::Health;
+use crate::store::Phase;
 
 impl Ledger {
     /// The meeting that a server would know by this id, wherever it is placed.
@@ -15,9 +15,19 @@ impl Ledger {
         self.find(&key)
     }
 
-    /// The meeting's `<meeting>` element as last seen; empty before the first poll after a start.
-    pub fn fragment(&self, key: &MeetingKey) -> Option<Bytes> {
-        self.state.lock().meetings.get(key).map(|entry| entry.xml.clone())
+    /// The meeting as last seen, for calls that are answered without its server.
+    pub fn glance(&self, key: &MeetingKey) -> Option<Glance> {
+        let state = self.state.lock();
+        let entry = state.meetings.get(key)?;
+        Some(Glance {
+            bbb_id: entry.bbb_id.clone(),
+            is_down: state.servers.get(&entry.server)?.health == Health::Down,
+            confirmed: entry.phase == Phase::Confirmed,
+            running: entry.running,
+            polled_at: entry.polled_at,
+            ending: entry.ending.is_some(),
+            xml: entry.xml.clone(),
+        })
     }
 
     /// A create of it runs in this process; one that was broken off without a word counts for the claim's time only.

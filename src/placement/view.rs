@@ -67,6 +67,21 @@ pub struct MeetingView {
     pub ending: bool,
 }
 
+/// One meeting as last seen: less than a `MeetingView`, and cheaper.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    pub bbb_id: BbbMeetingId,
+    /// Its server is down.
+    pub is_down: bool,
+    pub confirmed: bool,
+    /// As in `MeetingView`, as are the next two.
+    pub running: bool,
+    pub polled_at: Option<Millis>,
+    pub ending: bool,
+    /// The server's `<meeting>` element; empty before the first poll after a start.
+    pub xml: Bytes,
+}
+
 /// A breakout room that BBB made by itself.
 #[derive(Clone, Debug)]
 pub struct BreakoutView {

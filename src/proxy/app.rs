@@ -158,12 +158,7 @@ impl PublicApp {
     }
 
     /// The answer to a request, in both lanes.
-    pub(super) async fn make(
-        &self,
-        request: &Request<'_>,
-        inbound: &mut Inbound<'_>,
-        config: &Arc<Config>,
-    ) -> Made {
+    pub(super) async fn make(&self, request: &Request<'_>, inbound: &mut Inbound<'_>, config: &Arc<Config>) -> Made {
         let started = Instant::now();
         let route = Route::of(request.path);
         let mut facts = Facts::default();

@@ -16,10 +16,9 @@ use crate::client::Body;
 use crate::config::{GetMeetingInfo, GetMeetings, IsRunning};
 use crate::error::ApiError;
 use crate::ids::{BbbMeetingId, MeetingKey};
-use crate::placement::{MeetingFragment, MeetingView};
+use crate::placement::{Glance, MeetingFragment, MeetingView};
 use crate::pool::Health;
 use crate::proxy::answer::Answer;
-use crate::store::Phase;
 use crate::tenant::HIDDEN_META_PREFIX;
 
 const AGE_HEADER: &str = "X-Usher-Age-Ms";
@@ -75,60 +74,67 @@ pub async fn end(caller: &Caller<'_>) -> Result<Answer, ApiError> {
 
 pub async fn is_meeting_running(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let key = caller.meeting_key()?;
-    let view = match find(caller, &key) {
-        Found::Nothing => return Ok(Answer::xml(bbb::running(false)).no_cache()),
-        Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1.no_cache()),
-        Found::Meeting(view) => view,
+    let ledger = &caller.shared.placer.ledger;
+    let as_seen = |seen: &Glance| {
+        Answer::xml(bbb::running(seen.running)).no_cache().with(AGE_HEADER, age_of(caller.since_poll(seen)))
     };
     // "Running" from a recent poll is certain enough; "not running" may have changed with the last join.
-    let fresh = caller.config.health.poll_interval * 2;
-    let age = view.polled_at.map(|polled| caller.now.since(polled));
-    let known = view.running && !view.ending && age.is_some_and(|age| age <= fresh);
-    if (known && caller.config.api.is_meeting_running == IsRunning::Live) || view.health == Health::Down {
-        return Ok(Answer::xml(bbb::running(view.running)).no_cache().with(AGE_HEADER, age_of(age)));
+    let is_certain = |seen: &Glance| seen.running && !seen.ending && caller.is_fresh(seen);
+    let is_live = caller.config.api.is_meeting_running == IsRunning::Live;
+    if let Some(seen) = ledger.glance(&key).filter(|seen| seen.is_down || is_live && is_certain(seen)) {
+        return Ok(as_seen(&seen));
     }
-    match caller.forward(&target_of(&view, &key), Body::None).await {
-        Ok((_, answer)) => Ok(answer.no_cache()),
-        Err(_) => Ok(Answer::xml(bbb::running(view.running)).no_cache().with(AGE_HEADER, age_of(age))),
+    let target = match find(caller, &key) {
+        Found::Nothing => return Ok(Answer::xml(bbb::running(false)).no_cache()),
+        Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1.no_cache()),
+        Found::Meeting(view) => target_of(&view, &key),
+    };
+    match (caller.forward(&target, Body::None).await, ledger.glance(&key)) {
+        (Ok((_, answer)), _) => Ok(answer.no_cache()),
+        (Err(_), Some(seen)) => Ok(as_seen(&seen)),
+        (Err(_), None) => Ok(Answer::xml(bbb::running(false)).no_cache()),
     }
 }
 
 pub async fn get_meeting_info(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let key = caller.meeting_key()?;
-    let view = match find(caller, &key) {
-        Found::Nothing => return Err(ApiError::not_found()),
-        Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1),
-        Found::Meeting(view) => view,
-    };
-    let age = view.polled_at.map(|polled| caller.now.since(polled));
-    let is_fresh = age.is_some_and(|age| age <= caller.config.health.poll_interval * 2);
-    if is_fresh
-        && caller.config.api.get_meeting_info == GetMeetingInfo::Live
-        && let Some(answer) = last_known(caller, &view)
+    let ledger = &caller.shared.placer.ledger;
+    let fresh = || ledger.glance(&key).filter(|seen| caller.is_fresh(seen));
+    if caller.config.api.get_meeting_info == GetMeetingInfo::Live
+        && let Some(answer) = fresh().and_then(|seen| info(caller, &key, &seen))
     {
         return Ok(answer);
     }
-    let failure = if view.health == Health::Down {
-        no_answer()
-    } else {
-        match caller.forward(&target_of(&view, &key), Body::None).await {
+    let failure = match find(caller, &key) {
+        Found::Nothing => return Err(ApiError::not_found()),
+        Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1),
+        Found::Meeting(view) if view.health == Health::Down => no_answer(),
+        Found::Meeting(view) => match caller.forward(&target_of(&view, &key), Body::None).await {
             Ok((_, answer)) => return Ok(answer),
             Err(error) => error,
-        }
+        },
     };
-    last_known(caller, &view).ok_or(failure)
+    ledger.glance(&key).and_then(|seen| info(caller, &key, &seen)).ok_or(failure)
 }
 
 /// The meeting as the last poll saw it.
-fn last_known(caller: &Caller<'_>, view: &MeetingView) -> Option<Answer> {
-    if view.phase != Phase::Confirmed || view.ending {
+fn info(caller: &Caller<'_>, key: &MeetingKey, seen: &Glance) -> Option<Answer> {
+    if !seen.confirmed || seen.ending || seen.xml.is_empty() {
         return None;
     }
-    let fragment = caller.shared.placer.ledger.fragment(&view.key).filter(|fragment| !fragment.is_empty())?;
-    let body = Bytes::from(bbb::meeting_info(&fragment));
-    let body = caller.for_tenant(body, &view.bbb_id, &view.key.meeting).ok()?;
-    let age = view.polled_at.map(|polled| caller.now.since(polled));
-    Some(Answer::xml(body).with(AGE_HEADER, age_of(age)))
+    let body = Bytes::from(bbb::meeting_info(&seen.xml));
+    let body = caller.for_tenant(body, &seen.bbb_id, &key.meeting).ok()?;
+    Some(Answer::xml(body).with(AGE_HEADER, age_of(caller.since_poll(seen))))
+}
+
+impl Caller<'_> {
+    fn since_poll(&self, seen: &Glance) -> Option<Duration> {
+        seen.polled_at.map(|polled| self.now.since(polled))
+    }
+
+    fn is_fresh(&self, seen: &Glance) -> bool {
+        self.since_poll(seen).is_some_and(|age| age <= self.config.health.poll_interval * 2)
+    }
 }
 
 pub async fn get_meetings(caller: &Caller<'_>) -> Result<Answer, ApiError> {
