@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::bbb::fields::{Fields, identity};
 use crate::bbb::xml::{Document, Element};
+use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, Secret};
 
 /// One `<meeting>` of getMeetings, or a getMeetingInfo answer. Times in milliseconds since 1970.
@@ -111,12 +112,14 @@ pub struct MeetingList {
     pub unreadable: usize,
     /// Entries that were read after ill-formed parts were dropped from their `xml`.
     pub repaired: usize,
+    /// What the server's own clock showed; the times in the list are by that clock.
+    pub told_at: Option<Millis>,
 }
 
 impl From<Vec<Meeting>> for MeetingList {
     /// A complete list.
     fn from(meetings: Vec<Meeting>) -> Self {
-        Self { meetings, unreadable: 0, repaired: 0 }
+        Self { meetings, unreadable: 0, repaired: 0, told_at: None }
     }
 }
 

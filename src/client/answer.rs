@@ -2,11 +2,14 @@
 //!
 //! The reasons are for operators: they name the cause, never the URL (it carries a checksum).
 
+use std::time::UNIX_EPOCH;
+
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, DATE};
 
 use crate::bbb::BadAnswer;
+use crate::clock::Millis;
 
 /// A complete HTTP answer.
 #[derive(Clone, Debug)]
@@ -16,6 +19,14 @@ pub struct Answer {
     /// The server's own clock, as it printed it.
     pub date: Option<String>,
     pub body: Bytes,
+}
+
+impl Answer {
+    /// The server's own clock, to a second.
+    pub fn told_at(&self) -> Option<Millis> {
+        let told = httpdate::parse_http_date(self.date.as_deref()?).ok()?;
+        Some(Millis(told.duration_since(UNIX_EPOCH).ok()?.as_millis() as u64))
+    }
 }
 
 /// Why a call gave no usable answer.

@@ -21,7 +21,7 @@ impl BbbClient {
     /// All meetings of the server.
     pub async fn meetings(&self, server: &ServerRecord, limit: Duration) -> Result<MeetingList, CallError> {
         let answer = ok(self.poll(server, "getMeetings", limit).await?)?;
-        Ok(bbb::read_meetings(&answer.body)?)
+        Ok(MeetingList { told_at: answer.told_at(), ..bbb::read_meetings(&answer.body)? })
     }
 
     /// One meeting by its external or whole internal id, `None` if the server does not know it.

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::entry::{BreakoutEntry, Figures, MeetingEntry};
+use super::poll::Moment;
 use super::state::State;
 use super::{Choice, Confirmed, Ledger, Refusal, Wish};
 use crate::bbb::{Created, Meeting};
@@ -138,7 +139,7 @@ impl Ledger {
                 lost.push(key);
                 continue;
             }
-            state.insert(key, MeetingEntry::placed(&placement, placement.claimed_at), now);
+            state.insert(key, MeetingEntry::placed(&placement, placement.claimed_at, now), now);
         }
         lost
     }
@@ -157,12 +158,13 @@ impl Ledger {
         self.state.lock().put(placement, now)
     }
 
-    /// Takes over a meeting that a poll sent at `sent_at` found on its server, figures included. `false` if that server
-    /// is not in the table.
-    pub fn adopt(&self, placement: Placement, meeting: Meeting, sent_at: Millis, now: Millis) -> bool {
+    /// Takes over a meeting that a poll found on its server, figures included. `false` if that server is not in the
+    /// table.
+    pub(super) fn adopt(&self, placement: Placement, meeting: Meeting, moment: Moment) -> bool {
         let key = placement.key();
+        let now = moment.received;
         let mut state = self.state.lock();
-        state.put(placement, now) && state.change(&key, now, |entry| entry.show(meeting, sent_at)).is_some()
+        state.put(placement, now) && state.change(&key, now, |entry| entry.show(meeting, moment)).is_some()
     }
 
     /// Removes a meeting, whatever its phase. `true` if it was there.
@@ -193,7 +195,7 @@ impl State {
         if self.meetings.get(&key).is_some_and(|entry| entry.server == placement.server) {
             return self.change(&key, now, |entry| entry.adopt(&placement, now)).is_some();
         }
-        self.insert(key, MeetingEntry::placed(&placement, now), now);
+        self.insert(key, MeetingEntry::placed(&placement, now, now), now);
         true
     }
 

@@ -3,11 +3,12 @@
 //! A contribution is a pure function of the entry, the settings and the server's audio rule. The forecast is made anew
 //! on creation, by polls and once a second; in between each join takes one person out of it.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::pending::Pending;
+use super::poll::Moment;
 use super::sums::{Sums, milli, units};
 use super::{Tuned, Wish};
 use crate::bbb;
@@ -16,8 +17,6 @@ use crate::ids::{BbbMeetingId, InternalId, Secret, ServerId};
 use crate::pool::load::{Audio, Cost, Forecast, Media, Room};
 use crate::store::{Confirmation, Phase, Placement, Version};
 
-/// A join that no poll has shown yet is believed this long (load-model.md section 7, rule 2).
-pub(super) const PENDING_TIME: Duration = Duration::from_secs(60);
 /// Scalelite's floor for fresh meetings and how long it holds (scalelite-compat.md section 9).
 const LEGACY_FLOOR: i64 = 15;
 pub(super) const LEGACY_FRESH: Duration = Duration::from_secs(15 * 60);
@@ -80,9 +79,12 @@ pub(super) struct MeetingEntry {
     pub version: Version,
     pub phase: Phase,
     pub internal_id: Option<InternalId>,
+    /// By its server's clock, for callers; nothing here is reckoned from it.
     pub create_time: u64,
     pub attendee_pw: Option<Secret>,
     pub moderator_pw: Option<Secret>,
+    /// When it came into being, by our clock: the reserve's beginning. For a meeting that was found on its server this is
+    /// what the server tells, in our time.
     pub claimed_at: Millis,
     pub confirmed_at: Option<Millis>,
     /// Creates under way in this process.
@@ -100,8 +102,7 @@ pub(super) struct MeetingEntry {
     /// When the poll was sent that these figures come from.
     pub polled_at: Option<Millis>,
     pub first_join: Option<Millis>,
-    /// Moments of joins that no poll has shown yet, oldest first.
-    pub pending: VecDeque<Millis>,
+    pub pending: Pending,
     /// Joins since the last poll was sent, for the legacy profile.
     pub legacy_joins: u32,
     pub forecast: Forecast,
@@ -137,7 +138,7 @@ impl MeetingEntry {
             running: false,
             polled_at: None,
             first_join: None,
-            pending: VecDeque::new(),
+            pending: Pending::default(),
             legacy_joins: 0,
             forecast: Forecast::default(),
             taken: 0,
@@ -147,11 +148,13 @@ impl MeetingEntry {
         }
     }
 
-    pub fn placed(placement: &Placement, confirmed_at: Millis) -> Self {
+    /// What the store says. A clock that was set back before a start must not leave a meeting in the future: it would
+    /// never be seen to end.
+    pub fn placed(placement: &Placement, confirmed_at: Millis, now: Millis) -> Self {
         let wish = Wish::new(placement.key(), placement.bbb_id.clone());
-        let mut entry = Self::claimed(&wish, placement.server, placement.claimed_at);
+        let mut entry = Self::claimed(&wish, placement.server, placement.claimed_at.min(now));
         entry.creating = 0;
-        entry.adopt(placement, confirmed_at);
+        entry.adopt(placement, confirmed_at.min(now));
         entry
     }
 
@@ -160,7 +163,7 @@ impl MeetingEntry {
         self.version = placement.version;
         let (known, told) = (self.internal_id.as_ref(), placement.internal_id.as_ref());
         if known.is_some() && told.is_some() && known != told {
-            self.start_anew(placement.claimed_at);
+            self.start_anew(placement.claimed_at.min(confirmed_at));
         }
         let is_confirmed = placement.phase == Phase::Confirmed;
         if is_confirmed || self.phase == Phase::Claimed {
@@ -195,9 +198,9 @@ impl MeetingEntry {
         })
     }
 
-    /// Forgets the live figures of an earlier meeting under the same id.
-    pub fn start_anew(&mut self, now: Millis) {
-        self.claimed_at = now;
+    /// Forgets the live figures of an earlier meeting under the same id; this one began at `born`.
+    pub fn start_anew(&mut self, born: Millis) {
+        self.claimed_at = born;
         self.confirmed_at = None;
         self.ending = None;
         self.figures = Figures::default();
@@ -217,52 +220,35 @@ impl MeetingEntry {
 
     /// People there and on their way.
     pub fn people(&self) -> u32 {
-        self.figures.media.people + self.pending.len() as u32
+        self.figures.media.people + self.pending.count()
     }
 
     pub fn note_join(&mut self, now: Millis) {
-        self.pending.push_back(now);
+        self.pending.add(now);
         self.first_join = Some(self.first_join.map_or(now, |join| join.min(now)));
         self.taken = self.taken.saturating_add(1);
         self.legacy_joins = self.legacy_joins.saturating_add(1);
     }
 
-    /// Drops joins too old to be believed.
-    pub fn expire_pending(&mut self, now: Millis) {
-        while self.pending.front().is_some_and(|join| now.since(*join) >= PENDING_TIME) {
-            self.pending.pop_front();
-        }
-    }
-
     /// Takes in the counters of a poll. Growth replaces as many pending joins as were made before the poll was sent:
     /// a later one cannot be in it.
-    pub fn note_figures(&mut self, meeting: &bbb::Meeting, sent_at: Millis) {
+    pub fn note_figures(&mut self, meeting: &bbb::Meeting, moment: Moment) {
         let figures = Figures::of(meeting);
         let growth = figures.media.people.saturating_sub(self.figures.media.people);
-        for _ in 0..growth {
-            if self.pending.front().is_none_or(|join| *join > sent_at) {
-                break;
-            }
-            self.pending.pop_front();
-        }
+        self.pending.arrived(growth, moment.sent);
         if figures.media.people > 0 && self.first_join.is_none() {
-            let told = Some(Millis(meeting.start_time)).filter(|start| start.0 > 0);
-            self.first_join = Some(told.unwrap_or(sent_at).min(sent_at).max(self.born()));
+            let told = moment.by_our_clock(meeting.start_time).unwrap_or(moment.sent);
+            self.first_join = Some(told.min(moment.sent).max(self.claimed_at));
         }
         self.max_participants = self.max_participants.or(Some(meeting.max_users).filter(|max| *max > 0));
-        self.legacy_joins = self.pending.iter().filter(|join| **join > sent_at).count() as u32;
+        self.legacy_joins = self.pending.since(moment.sent);
         self.figures = figures;
-        self.polled_at = Some(sent_at);
-    }
-
-    /// When the reserve's clock started: a meeting taken over from elsewhere may be older than its claim.
-    fn born(&self) -> Millis {
-        if self.create_time > 0 { self.claimed_at.min(Millis(self.create_time)) } else { self.claimed_at }
+        self.polled_at = Some(moment.sent);
     }
 
     fn room(&self) -> Room {
         Room {
-            created: self.born(),
+            created: self.claimed_at,
             first_join: self.first_join,
             people: self.people(),
             size_hint: self.size_hint,
@@ -299,12 +285,12 @@ impl MeetingEntry {
         let deviation = (self.forecast.at(tuned.z_admit) - self.forecast.mean).max(0.0) / tuned.z_admit.max(0.1);
         let is_big = people + ghosts > f64::from(tuned.load.limits.big_room);
         let head = figures.media.cost_per_head(own, &tuned.load, is_big);
-        let on_their_way = head * self.pending.len() as f64;
+        let on_their_way = head * f64::from(self.pending.count());
         let mut share = Sums {
             meetings: 1,
             breakouts: self.breakouts.len() as i64,
             own_people: i64::from(self.people()),
-            pending: self.pending.len() as i64,
+            pending: i64::from(self.pending.count()),
             cpu: milli(on_their_way.cpu),
             net: milli(on_their_way.net),
             ghosts: milli(ghosts),
@@ -333,8 +319,7 @@ impl MeetingEntry {
             return 1 + joins;
         }
         let counted = i64::from(self.figures.media.people) + i64::from(self.figures.media.moderators);
-        let created = if self.create_time > 0 { Millis(self.create_time) } else { self.claimed_at };
-        let is_fresh = now.since(created) < LEGACY_FRESH;
+        let is_fresh = now.since(self.claimed_at) < LEGACY_FRESH;
         joins + if is_fresh { counted.max(LEGACY_FLOOR) } else { counted }
     }
 }

@@ -65,7 +65,9 @@ impl Ledger {
         if let Some(entry) = state.meetings.get_mut(key) {
             entry.note_join(now);
         }
-        state.awake.insert(key.clone());
+        if !state.awake.contains(key) {
+            state.awake.insert(key.clone());
+        }
         state.reshare(key, now);
         Ok(ticket)
     }

@@ -17,6 +17,7 @@ mod gate;
 mod live;
 mod lookup;
 mod monitor;
+mod pending;
 mod placer;
 mod poll;
 mod settle;

@@ -15,10 +15,29 @@ use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId};
 use crate::store::{Confirmation, Phase};
 
 /// When a poll was sent and its answer received.
-#[derive(Clone, Copy)]
-struct Moment {
-    sent: Millis,
-    received: Millis,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub sent: Millis,
+    pub received: Millis,
+    /// What the server's own clock showed when it answered, if it said so.
+    pub told_at: Option<Millis>,
+}
+
+impl Moment {
+    /// A moment as the server tells it, by our clock, which may be hours from the server's; `None` if it tells none.
+    /// A server that does not show its clock is believed to have the right time, but no moment is in the future.
+    pub fn by_our_clock(&self, told: u64) -> Option<Millis> {
+        let told = Some(Millis(told)).filter(|told| told.0 > 0)?;
+        Some(match self.told_at {
+            Some(told_at) => self.received - told_at.since(told),
+            None => told.min(self.received),
+        })
+    }
+
+    /// When a meeting that was not created through us began.
+    pub fn born(&self, meeting: &bbb::Meeting) -> Millis {
+        self.by_our_clock(meeting.create_time).unwrap_or(self.sent)
+    }
 }
 
 impl Ledger {
@@ -45,7 +64,7 @@ impl Ledger {
         }
         entry.poll_sent = Some(sent_at);
         entry.poll_received = Some(received_at);
-        let moment = Moment { sent: sent_at, received: received_at };
+        let moment = Moment { sent: sent_at, received: received_at, told_at: list.told_at };
         let (mine, rest) = state.sort_out(server, list.meetings);
         let listed: HashSet<MeetingKey> = mine.keys().cloned().collect();
         for (key, meeting) in mine {
@@ -109,13 +128,13 @@ impl State {
         }
         self.change(key, moment.received, |entry| {
             if is_another {
-                entry.start_anew(moment.sent);
+                entry.start_anew(moment.born(&meeting));
             }
             if let Some(proof) = proof {
                 entry.prove(proof, moment.sent);
             }
             entry.note_end_seen(&meeting, &tuned, moment);
-            entry.show(meeting, moment.sent);
+            entry.show(meeting, moment);
         });
     }
 
@@ -207,9 +226,9 @@ impl State {
 
 impl MeetingEntry {
     /// What the list says of it.
-    pub(super) fn show(&mut self, meeting: bbb::Meeting, sent_at: Millis) {
+    pub(super) fn show(&mut self, meeting: bbb::Meeting, moment: Moment) {
         self.running = meeting.running;
-        self.note_figures(&meeting, sent_at);
+        self.note_figures(&meeting, moment);
         // The same text stays in the same place: whoever keeps a rendering of it knows it by that.
         if self.xml != meeting.xml {
             self.xml = meeting.xml;

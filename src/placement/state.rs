@@ -237,7 +237,7 @@ impl State {
     /// Makes a new forecast for the meeting and brings the sums up to date.
     pub fn refresh(&mut self, key: &MeetingKey, now: Millis) {
         let Some(entry) = self.meetings.get_mut(key) else { return };
-        entry.expire_pending(now);
+        entry.pending.expire(now);
         entry.make_forecast(&self.tuned, now);
         if entry.is_awake(&self.tuned, now) {
             self.awake.insert(key.clone());

@@ -10,6 +10,7 @@ use std::time::Duration;
 use log::{info, warn};
 
 use super::Placer;
+use super::poll::Moment;
 use super::unwritten::Unwritten;
 use crate::bbb::{Meeting, MeetingList};
 use crate::clock::Millis;
@@ -53,6 +54,7 @@ impl Placer {
     pub async fn sweep(&self, server: &Arc<ServerRecord>, sent: Millis, list: MeetingList) {
         let now = self.clock.now();
         let is_complete = list.unreadable == 0;
+        let moment = Moment { sent, received: now, told_at: list.told_at };
         let listed_none = is_complete && list.meetings.iter().all(|meeting| meeting.is_breakout);
         let outcome = self.ledger.note_poll(server.id, sent, now, list);
         if outcome.is_stale {
@@ -82,7 +84,7 @@ impl Placer {
             evictions.iter().any(|eviction| eviction.server == server.id && is_copy(eviction, meeting))
         };
         for meeting in outcome.unknown.into_iter().filter(|meeting| !is_to_go(meeting)) {
-            self.meet_stranger(server, meeting, sent, now).await;
+            self.meet_stranger(server, meeting, moment).await;
         }
         if server.state == ServerState::Draining && listed_none && self.ledger.meetings_on(server.id).is_empty() {
             self.finish_drain(server).await;
@@ -90,7 +92,8 @@ impl Placer {
     }
 
     /// A meeting that no placement on this server explains.
-    async fn meet_stranger(&self, server: &Arc<ServerRecord>, meeting: Meeting, sent: Millis, now: Millis) {
+    async fn meet_stranger(&self, server: &Arc<ServerRecord>, meeting: Meeting, moment: Moment) {
+        let now = moment.received;
         if meeting.is_breakout || meeting.forcibly_ended || self.ended.lock().holds(&meeting.internal_id, now) {
             return;
         }
@@ -113,7 +116,7 @@ impl Placer {
             create_time: meeting.create_time,
             attendee_pw: meeting.attendee_pw.clone(),
             moderator_pw: meeting.moderator_pw.clone(),
-            claimed_at: now,
+            claimed_at: moment.born(&meeting),
             why: r#"{"reason":"adopted","text":"The meeting was found running on this server."}"#.to_owned(),
             version: Version::default(),
         };
@@ -121,7 +124,7 @@ impl Placer {
             Ok(Claim::Won(version)) => {
                 self.metrics.meetings_adopted.inc();
                 info!(server = server.name.as_str(), meeting = key.meeting.as_str(); "unknown meeting taken over");
-                self.ledger.adopt(Placement { version, ..placement }, meeting, sent, now);
+                self.ledger.adopt(Placement { version, ..placement }, meeting, moment);
             }
             Ok(Claim::Taken(theirs)) => {
                 self.ledger.put(theirs, now);

@@ -6,6 +6,11 @@
 //! meetings sees too few real calls to clear its name; its count of failed calls stays until a call succeeds.
 //! When every server that was working fails at about the same time, the fault is ours and nothing changes state; unless
 //! the servers themselves say what is wrong, in BBB's form: a secret that was changed on all of them is no network fault.
+//! A busy server shows a fault of ours before an idle one is asked at all. So, while others are working, none becomes
+//! `down` before somebody was heard since its failures began, or all others have failed as well: until then it stays
+//! `suspect`, which keeps new meetings away just as well.
+
+mod watch;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,6 +18,7 @@ use std::time::Duration;
 use crate::clock::Millis;
 use crate::ids::ServerId;
 use crate::pool::Health;
+use watch::{Turn, Watch};
 
 /// Thresholds (interface.md section 2, `[health]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,116 +72,21 @@ pub struct Transition {
     pub reason: String,
 }
 
-/// What one source has seen of one server.
-#[derive(Clone, Copy, Debug, Default)]
-struct Record {
-    /// Consecutive failures.
-    failures: u32,
-    /// Successes since the last failure of any source.
-    successes: u32,
-    /// The last failure is not made good yet.
-    failing: bool,
-}
-
-/// One server under watch.
-#[derive(Debug)]
-struct Watch {
-    health: Health,
-    /// Indexed by `Source`.
-    records: [Record; 3],
-    reason: Option<String>,
-    /// The last failure that may be our network's, if the server has not been heard since.
-    failed_at: Option<Millis>,
-    /// What it was before it left `up` or `suspect`, and when: to be restored if the fault turns out to be ours.
-    left: Option<(Health, Millis)>,
-}
-
-impl Watch {
-    fn new() -> Self {
-        Self { health: Health::Unknown, records: [Record::default(); 3], reason: None, failed_at: None, left: None }
-    }
-
-    fn is_failing(&self) -> bool {
-        self.records.iter().any(|record| record.failing)
-    }
-
-    /// Counting starts anew, but what made it suspect or down must still be made good.
-    fn count_anew(&mut self) {
-        for record in &mut self.records {
-            record.failures = 0;
-            record.failing &= self.health != Health::Up;
-        }
-        self.failed_at = None;
-    }
-
-    fn succeed(&mut self, source: Source) {
-        let record = &mut self.records[source as usize];
-        record.failures = 0;
-        record.successes = record.successes.saturating_add(1);
-        self.failed_at = None;
-    }
-
-    fn fail(&mut self, source: Source, failure: Failure, now: Millis) -> u32 {
-        for record in &mut self.records {
-            record.successes = 0;
-        }
-        let record = &mut self.records[source as usize];
-        record.failing = true;
-        record.failures = record.failures.saturating_add(1);
-        self.reason = Some(failure.reason);
-        self.failed_at = (!failure.by_server).then_some(now);
-        self.records[source as usize].failures
-    }
-
-    /// Clears the sources that have succeeded `needed` times since the last failure.
-    fn forgive(&mut self, needed: u32) {
-        let signed = self.records[Source::Poll as usize].successes;
-        for source in [Source::Probe, Source::Poll, Source::Call] {
-            let record = &mut self.records[source as usize];
-            let successes = if source == Source::Call { record.successes.max(signed) } else { record.successes };
-            if successes >= needed {
-                record.failing = false;
-            }
-        }
-    }
-
-    /// True if it was working at the beginning of the window that ends now.
-    fn was_working(&self, now: Millis, window: Duration) -> bool {
-        match self.health {
-            Health::Up | Health::Suspect => true,
-            Health::Down => self.left_within(now, window).is_some_and(|before| before != Health::Unknown),
-            Health::Unknown => false,
-        }
-    }
-
-    fn left_within(&self, now: Millis, window: Duration) -> Option<Health> {
-        self.left.filter(|(_, at)| now.since(*at) <= window).map(|(before, _)| before)
-    }
-
-    fn has_failed_within(&self, now: Millis, window: Duration) -> bool {
-        self.failed_at.is_some_and(|at| now.since(at) <= window)
-    }
-
-    /// Worsens the state, remembering the one to go back to.
-    fn sink_to(&mut self, to: Health, now: Millis, window: Duration) {
-        if self.left_within(now, window).is_none() {
-            self.left = Some((self.health, now));
-        }
-        self.health = to;
-    }
-}
-
 /// The health of all servers. Owned by one task behind a mutex.
 #[derive(Debug)]
 pub struct HealthBook {
     settings: HealthSettings,
     servers: HashMap<ServerId, Watch>,
     own_fault: bool,
+    /// Of the observation that is being taken in.
+    turn: Turn,
+    /// Servers that have failed often enough for `down`, while nobody else was heard. Nearly always empty.
+    held: Vec<ServerId>,
 }
 
 impl HealthBook {
     pub fn new(settings: HealthSettings) -> Self {
-        Self { settings, servers: HashMap::new(), own_fault: false }
+        Self { settings, servers: HashMap::new(), own_fault: false, turn: 0, held: Vec::new() }
     }
 
     /// New thresholds count from the next observation on.
@@ -202,18 +113,23 @@ impl HealthBook {
         outcome: Result<(), Failure>,
         now: Millis,
     ) -> Vec<Transition> {
-        if !self.servers.contains_key(&server) {
-            return Vec::new();
+        let Some(watch) = self.servers.get_mut(&server) else { return Vec::new() };
+        self.turn += 1;
+        if outcome.as_ref().err().is_none_or(|failure| failure.by_server) {
+            watch.heard = self.turn;
+            self.end_own_fault();
         }
-        match outcome {
+        let mut transitions = match outcome {
             Ok(()) => self.succeeded(server, source),
-            Err(failure) if self.own_fault && !failure.by_server => Vec::new(),
+            Err(_) if self.own_fault => return Vec::new(),
             Err(failure) => {
                 let mut transitions = self.failed(server, source, failure, now);
                 transitions.extend(self.judge_own_fault(now));
                 transitions
             }
-        }
+        };
+        transitions.extend(self.judge_held(now));
+        transitions
     }
 
     /// True from the moment when all working servers had failed together until any server answers.
@@ -237,7 +153,6 @@ impl HealthBook {
     }
 
     fn succeeded(&mut self, server: ServerId, source: Source) -> Vec<Transition> {
-        self.end_own_fault();
         let healthy_after = self.settings.healthy_after;
         let Some(watch) = self.servers.get_mut(&server) else { return Vec::new() };
         watch.succeed(source);
@@ -257,25 +172,66 @@ impl HealthBook {
     }
 
     fn failed(&mut self, server: ServerId, source: Source, failure: Failure, now: Millis) -> Vec<Transition> {
-        if failure.by_server {
-            self.end_own_fault();
-        }
         let HealthSettings { unhealthy_after, window, .. } = self.settings;
+        let turn = self.turn;
         let Some(watch) = self.servers.get_mut(&server) else { return Vec::new() };
         let reason = failure.reason.clone();
-        let failures = watch.fail(source, failure, now);
+        watch.fail(source, failure, now, turn);
         let from = watch.health;
-        let to = match from {
-            Health::Down => Health::Down,
-            _ if failures >= unhealthy_after => Health::Down,
-            Health::Up => Health::Suspect,
-            Health::Suspect | Health::Unknown => from,
-        };
-        if to == from {
-            return Vec::new();
+        let doomed_since = watch.doomed_since(unhealthy_after).filter(|_| from != Health::Down);
+        let is_proven = doomed_since.is_some_and(|since| !self.may_be_ours(server, since));
+        if doomed_since.is_some() && !is_proven && !self.held.contains(&server) {
+            self.held.push(server);
         }
+        let to = match from {
+            _ if is_proven => Health::Down,
+            Health::Up => Health::Suspect,
+            Health::Down | Health::Suspect | Health::Unknown => from,
+        };
+        self.sink(server, to, reason, now, window)
+    }
+
+    /// True if failures of a working server since `since` may be our network's: others are working, and nobody was
+    /// heard, not even that server by another source.
+    fn may_be_ours(&self, server: ServerId, since: Turn) -> bool {
+        let is_working = |id: &ServerId| self.servers.get(id).is_some_and(Watch::is_working);
+        is_working(&server)
+            && self.servers.keys().any(|other| *other != server && is_working(other))
+            && self.servers.values().all(|watch| watch.heard < since)
+    }
+
+    fn sink(&mut self, server: ServerId, to: Health, reason: String, now: Millis, window: Duration) -> Vec<Transition> {
+        let Some(watch) = self.servers.get_mut(&server).filter(|watch| watch.health != to) else { return Vec::new() };
+        let from = watch.health;
         watch.sink_to(to, now, window);
         vec![Transition { server, from, to, reason }]
+    }
+
+    /// Lets those become `down` whose failures cannot be ours any more: another server was heard, or all have failed and
+    /// not together.
+    fn judge_held(&mut self, now: Millis) -> Vec<Transition> {
+        if self.held.is_empty() || self.own_fault {
+            self.held.clear();
+            return Vec::new();
+        }
+        let HealthSettings { unhealthy_after, window, .. } = self.settings;
+        let mut transitions = Vec::new();
+        for server in std::mem::take(&mut self.held) {
+            let Some(watch) = self.servers.get(&server).filter(|watch| watch.health == Health::Suspect) else {
+                continue;
+            };
+            let Some(since) = watch.doomed_since(unhealthy_after) else { continue };
+            let reason = watch.reason.clone().unwrap_or_default();
+            let others = || self.servers.iter().filter(|(id, _)| **id != server).map(|(_, other)| other);
+            let is_proven = others().any(|other| other.heard > since)
+                || others().filter(|other| other.is_working()).all(|other| other.failed > since);
+            if is_proven {
+                transitions.extend(self.sink(server, Health::Down, reason, now, window));
+            } else {
+                self.held.push(server);
+            }
+        }
+        transitions
     }
 
     /// Any server that is heard proves that our network works.
@@ -313,310 +269,4 @@ impl HealthBook {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    const A: ServerId = ServerId(1);
-    const B: ServerId = ServerId(2);
-    const C: ServerId = ServerId(3);
-
-    fn book(servers: &[ServerId]) -> HealthBook {
-        let mut book =
-            HealthBook::new(HealthSettings { unhealthy_after: 3, healthy_after: 2, window: Duration::from_secs(5) });
-        book.set_servers(servers, Millis(0));
-        book
-    }
-
-    fn up(servers: &[ServerId]) -> HealthBook {
-        let mut book = book(servers);
-        for server in servers {
-            book.observe(*server, Source::Probe, Ok(()), Millis(0));
-        }
-        book
-    }
-
-    fn fail(book: &mut HealthBook, server: ServerId, source: Source, second: u64) -> Vec<Transition> {
-        book.observe(server, source, Err(Failure::unclear("connection refused".to_owned())), Millis(second * 1000))
-    }
-
-    fn refuse(book: &mut HealthBook, server: ServerId, second: u64) -> Vec<Transition> {
-        let failure = Failure::of_server("the server refused: checksumError".to_owned());
-        book.observe(server, Source::Poll, Err(failure), Millis(second * 1000))
-    }
-
-    fn succeed(book: &mut HealthBook, server: ServerId, source: Source, second: u64) -> Vec<Transition> {
-        book.observe(server, source, Ok(()), Millis(second * 1000))
-    }
-
-    #[test]
-    fn servers_that_all_say_what_is_wrong_are_no_fault_of_our_network() {
-        let mut book = up(&[A, B, C]);
-        for second in 1..=3 {
-            for server in [A, B, C] {
-                refuse(&mut book, server, second * 10);
-                assert!(!book.own_fault());
-                succeed(&mut book, server, Source::Probe, second * 10 + 5);
-            }
-        }
-        assert_eq!([A, B, C].map(|server| book.state(server)), [Health::Down; 3]);
-    }
-
-    #[test]
-    fn a_refusal_ends_the_suspicion_of_our_network_and_counts() {
-        let mut book = up(&[A, B]);
-        for server in [A, B] {
-            fail(&mut book, server, Source::Probe, 1);
-        }
-        assert!(book.own_fault());
-        assert_eq!(refuse(&mut book, A, 2)[0].to, Health::Suspect);
-        assert!(!book.own_fault());
-        assert_eq!((book.state(A), book.state(B)), (Health::Suspect, Health::Up));
-    }
-
-    #[test]
-    fn unknown_at_first_and_up_after_one_success() {
-        let mut book = book(&[A]);
-        assert_eq!(book.state(A), Health::Unknown);
-        let transitions = succeed(&mut book, A, Source::Probe, 1);
-        assert_eq!(transitions.len(), 1);
-        assert_eq!((transitions[0].from, transitions[0].to), (Health::Unknown, Health::Up));
-        assert!(succeed(&mut book, A, Source::Probe, 2).is_empty(), "up stays up silently");
-    }
-
-    #[test]
-    fn unknown_becomes_down_after_unhealthy_after_failures_and_is_never_suspect() {
-        let mut book = book(&[A]);
-        assert!(fail(&mut book, A, Source::Probe, 1).is_empty());
-        assert!(fail(&mut book, A, Source::Probe, 2).is_empty());
-        let transitions = fail(&mut book, A, Source::Probe, 3);
-        assert_eq!((transitions[0].from, transitions[0].to), (Health::Unknown, Health::Down));
-        assert_eq!(transitions[0].reason, "connection refused");
-        assert_eq!(book.failures(A), 3);
-    }
-
-    #[test]
-    fn unknown_with_a_failing_poll_is_not_made_up_by_its_probe() {
-        let mut book = book(&[A]);
-        fail(&mut book, A, Source::Poll, 1);
-        assert!(succeed(&mut book, A, Source::Probe, 2).is_empty());
-        assert_eq!(book.state(A), Health::Unknown);
-    }
-
-    #[test]
-    fn up_is_suspect_at_the_first_failure_of_any_source() {
-        for source in [Source::Probe, Source::Poll, Source::Call] {
-            let mut book = up(&[A]);
-            let transitions = fail(&mut book, A, source, 10);
-            assert_eq!((transitions[0].from, transitions[0].to), (Health::Up, Health::Suspect), "{source:?}");
-            assert_eq!(book.reason(A), Some("connection refused"));
-            assert_eq!(book.failures(A), 1);
-        }
-    }
-
-    #[test]
-    fn suspect_is_up_again_when_the_failed_source_succeeds() {
-        for source in [Source::Probe, Source::Poll, Source::Call] {
-            let mut book = up(&[A]);
-            fail(&mut book, A, source, 10);
-            assert_eq!(succeed(&mut book, A, source, 11)[0].to, Health::Up, "{source:?}");
-            assert_eq!((book.reason(A), book.failures(A)), (None, 0));
-        }
-    }
-
-    #[test]
-    fn a_probe_does_not_hide_a_failing_poll() {
-        let mut book = up(&[A]);
-        for second in 1..=3 {
-            fail(&mut book, A, Source::Poll, second * 10);
-            assert!(succeed(&mut book, A, Source::Probe, second * 10 + 5).is_empty());
-        }
-        assert_eq!(book.state(A), Health::Down, "three polls in a row failed, whatever the probe said");
-        for second in 40..50 {
-            succeed(&mut book, A, Source::Probe, second);
-        }
-        assert_eq!(book.state(A), Health::Down);
-        succeed(&mut book, A, Source::Poll, 50);
-        assert_eq!(succeed(&mut book, A, Source::Poll, 60)[0].to, Health::Up);
-    }
-
-    #[test]
-    fn two_failing_sources_must_both_be_made_good() {
-        let mut book = up(&[A]);
-        fail(&mut book, A, Source::Poll, 1);
-        fail(&mut book, A, Source::Probe, 2);
-        assert!(succeed(&mut book, A, Source::Poll, 3).is_empty());
-        assert_eq!(succeed(&mut book, A, Source::Probe, 4)[0].to, Health::Up);
-    }
-
-    #[test]
-    fn a_poll_forgives_a_failed_call_but_keeps_its_count() {
-        let mut book = up(&[A]);
-        for second in [10, 20] {
-            assert_eq!(fail(&mut book, A, Source::Call, second)[0].to, Health::Suspect);
-            assert!(succeed(&mut book, A, Source::Probe, second + 1).is_empty(), "a probe does not");
-            assert_eq!(succeed(&mut book, A, Source::Poll, second + 2)[0].to, Health::Up);
-        }
-        assert_eq!(fail(&mut book, A, Source::Call, 30)[0].to, Health::Down);
-    }
-
-    #[test]
-    fn suspect_is_down_after_unhealthy_after_failures_of_one_source() {
-        let mut book = up(&[A]);
-        fail(&mut book, A, Source::Call, 1);
-        fail(&mut book, A, Source::Probe, 2);
-        fail(&mut book, A, Source::Call, 3);
-        assert_eq!(book.state(A), Health::Suspect, "two calls and one probe are not three of one source");
-        let transitions = fail(&mut book, A, Source::Call, 4);
-        assert_eq!((transitions[0].from, transitions[0].to), (Health::Suspect, Health::Down));
-    }
-
-    #[test]
-    fn down_is_up_after_healthy_after_consecutive_successes() {
-        let mut book = up(&[A]);
-        for second in 1..=3 {
-            fail(&mut book, A, Source::Probe, second);
-        }
-        assert!(succeed(&mut book, A, Source::Probe, 4).is_empty());
-        assert!(fail(&mut book, A, Source::Probe, 5).is_empty());
-        assert!(succeed(&mut book, A, Source::Probe, 6).is_empty(), "the failure in between starts the count anew");
-        let transitions = succeed(&mut book, A, Source::Probe, 7);
-        assert_eq!((transitions[0].from, transitions[0].to), (Health::Down, Health::Up));
-    }
-
-    #[test]
-    fn all_failing_within_the_window_is_our_own_fault() {
-        let mut book = up(&[A, B, C]);
-        assert_eq!(fail(&mut book, A, Source::Probe, 10)[0].to, Health::Suspect);
-        assert_eq!(fail(&mut book, B, Source::Poll, 11)[0].to, Health::Suspect);
-        assert!(!book.own_fault());
-        let transitions = fail(&mut book, C, Source::Probe, 12);
-        assert!(book.own_fault());
-        assert!(transitions.iter().skip(1).all(|transition| transition.to == Health::Up), "{transitions:?}");
-        for server in [A, B, C] {
-            assert_eq!(book.state(server), Health::Up, "restored");
-        }
-        for second in 13..40 {
-            assert!(fail(&mut book, A, Source::Probe, second).is_empty(), "nothing changes state meanwhile");
-        }
-        assert_eq!(book.state(A), Health::Up);
-    }
-
-    #[test]
-    fn after_our_own_fault_failing_servers_count_anew() {
-        let mut book = up(&[A, B]);
-        fail(&mut book, A, Source::Probe, 10);
-        fail(&mut book, B, Source::Probe, 11);
-        for second in 12..20 {
-            fail(&mut book, A, Source::Probe, second);
-        }
-        succeed(&mut book, B, Source::Probe, 20);
-        assert!(!book.own_fault());
-        assert_eq!(book.failures(A), 0);
-        assert_eq!(fail(&mut book, A, Source::Probe, 21)[0].to, Health::Suspect);
-        fail(&mut book, A, Source::Probe, 22);
-        assert_eq!(fail(&mut book, A, Source::Probe, 23)[0].to, Health::Down);
-        assert_eq!(book.state(B), Health::Up);
-    }
-
-    #[test]
-    fn our_own_fault_does_not_clear_a_server_that_was_down() {
-        let mut book = up(&[A, B, C]);
-        for second in 1..=3 {
-            fail(&mut book, C, Source::Poll, second);
-        }
-        fail(&mut book, A, Source::Probe, 20);
-        fail(&mut book, B, Source::Probe, 21);
-        succeed(&mut book, C, Source::Probe, 22);
-        succeed(&mut book, C, Source::Probe, 27);
-        assert_eq!((book.own_fault(), book.state(C)), (false, Health::Down), "its poll still fails");
-    }
-
-    #[test]
-    fn failures_further_apart_than_the_window_are_the_servers_own() {
-        let mut book = up(&[A, B]);
-        fail(&mut book, A, Source::Probe, 10);
-        fail(&mut book, B, Source::Probe, 16);
-        assert!(!book.own_fault());
-        assert_eq!((book.state(A), book.state(B)), (Health::Suspect, Health::Suspect));
-    }
-
-    #[test]
-    fn a_success_in_between_disproves_our_own_fault() {
-        let mut book = up(&[A, B]);
-        fail(&mut book, A, Source::Probe, 10);
-        succeed(&mut book, A, Source::Probe, 11);
-        fail(&mut book, B, Source::Probe, 12);
-        assert!(!book.own_fault());
-        assert_eq!(book.state(B), Health::Suspect);
-    }
-
-    #[test]
-    fn who_was_suspect_long_before_stays_suspect() {
-        let mut book = up(&[A, B]);
-        fail(&mut book, A, Source::Poll, 10);
-        fail(&mut book, A, Source::Poll, 30);
-        fail(&mut book, B, Source::Probe, 31);
-        assert!(book.own_fault());
-        assert_eq!((book.state(A), book.state(B)), (Health::Suspect, Health::Up));
-    }
-
-    #[test]
-    fn down_within_the_window_is_restored_too() {
-        let mut book = up(&[A, B]);
-        for _ in 0..3 {
-            fail(&mut book, A, Source::Call, 10);
-        }
-        assert_eq!(book.state(A), Health::Down);
-        fail(&mut book, B, Source::Call, 11);
-        assert!(book.own_fault());
-        assert_eq!((book.state(A), book.state(B)), (Health::Up, Health::Up));
-    }
-
-    #[test]
-    fn servers_that_were_down_already_do_not_count() {
-        let mut book = up(&[A, B, C]);
-        for second in 1..=3 {
-            fail(&mut book, C, Source::Probe, second);
-        }
-        fail(&mut book, A, Source::Probe, 20);
-        fail(&mut book, B, Source::Probe, 21);
-        assert!(book.own_fault(), "all that worked have failed");
-        assert_eq!(book.state(C), Health::Down);
-    }
-
-    #[test]
-    fn a_single_working_server_is_never_our_own_fault() {
-        let mut single = up(&[A]);
-        let mut one_left = up(&[A, B]);
-        for second in 1..=3 {
-            fail(&mut one_left, B, Source::Probe, second);
-        }
-        for second in 20..=22 {
-            fail(&mut single, A, Source::Probe, second);
-            fail(&mut one_left, A, Source::Probe, second);
-        }
-        assert_eq!((single.state(A), single.own_fault()), (Health::Down, false));
-        assert_eq!((one_left.state(A), one_left.own_fault()), (Health::Down, false));
-    }
-
-    #[test]
-    fn servers_that_never_answered_are_not_our_own_fault() {
-        let mut book = book(&[A, B]);
-        for second in 1..=3 {
-            fail(&mut book, A, Source::Probe, second);
-            fail(&mut book, B, Source::Probe, second);
-        }
-        assert!(!book.own_fault());
-        assert_eq!((book.state(A), book.state(B)), (Health::Down, Health::Down));
-    }
-
-    #[test]
-    fn set_servers_keeps_forgets_and_adds() {
-        let mut book = up(&[A, B]);
-        book.set_servers(&[A, C], Millis(1));
-        assert_eq!((book.state(A), book.state(C)), (Health::Up, Health::Unknown));
-        assert!(fail(&mut book, B, Source::Probe, 2).is_empty(), "no longer monitored");
-        book.set_servers(&[A, B], Millis(3));
-        assert_eq!(book.state(B), Health::Unknown, "a server that comes back starts anew");
-    }
-}
+mod tests;

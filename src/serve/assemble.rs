@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::ServeError;
 use crate::client::{BbbClient, ClientSettings};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SteadyClock};
 use crate::config::Config;
 use crate::limit::Limiter;
 use crate::metrics::Metrics;
@@ -43,7 +43,7 @@ pub fn placer_settings(config: &Config) -> PlacerSettings {
 
 /// Opens and reads the store and builds everything that requests share.
 pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SteadyClock);
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Start(error.to_string()))?);
     let store = store::open(&config.store).await?;
     let ledger = Arc::new(Ledger::new(ledger_settings(&config)));

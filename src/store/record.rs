@@ -183,6 +183,7 @@ pub struct Placement {
     pub create_time: u64,
     pub attendee_pw: Option<Secret>,
     pub moderator_pw: Option<Secret>,
+    /// When a server was chosen; for a meeting that was found on its server, when it began, by our clock.
     pub claimed_at: Millis,
     /// JSON text written by `placement`: candidates, predicted load, reason (for `usher meeting why`).
     pub why: String,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use usher::sim::SimVersion;
+use usher::sim::{Fault, SimVersion};
 
 use crate::harness::{Answer, Builder, FrontEnd, Pool, TenantBuilder, eventually};
 
@@ -458,4 +458,28 @@ async fn versions_are_learned_and_decide_how_audio_is_rated() {
         (status["version"] == "2.7.1" && status["load_mc"].as_f64()? > 1300.0).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_clock_does_not_decide_what_a_fresh_meeting_expects() {
+    // Across the bell, which rings at midnight only.
+    for hours in [-30, 30] {
+        let pool = steady(1).start().await;
+        let moodle = pool.front_end();
+        pool.servers[0].fault(Fault::ClockOff(hours * 3600));
+        pool.wait_polls().await;
+        let reserved = async || pool.server_status("bbb1").await["reserved"].as_f64().unwrap();
+        moodle.create("ours", "").await;
+        pool.wait_polls().await;
+        let one = reserved().await;
+        assert!(one > 40.0, "{hours} hours: {one} expected");
+        pool.servers[0].create_directly("stranger", "Made elsewhere");
+        eventually("it is taken over", || async {
+            (counter(&pool, "usher_meetings_adopted", "").await == 1.0).then_some(())
+        })
+        .await;
+        pool.wait_polls().await;
+        let both = reserved().await;
+        assert!(both > 80.0, "{hours} hours: {both} expected");
+    }
 }

@@ -1,6 +1,8 @@
 //! The reserve: made with the choice, turned into people by joins, given back exactly.
 
+use super::super::poll::Moment;
 use super::*;
+use crate::config::Profile;
 
 #[test]
 fn a_choice_reserves_at_once() {
@@ -176,12 +178,99 @@ fn after_a_restart_old_rooms_reserve_nothing() {
     assert_eq!(stage.usage(), Usage { meetings: 1, people: 20 });
 }
 
+/// Milliseconds by which a server's clock is behind or ahead.
+const HOURS: i64 = 3 * 3600 * 1000;
+
+/// A poll at `at` of a server whose clock is off, and shows it or not.
+fn moment(at: u64, off: Option<i64>) -> Moment {
+    let told_at = off.map(|off| Millis(second(at).0.saturating_add_signed(off)));
+    Moment { sent: second(at), received: second(at), told_at }
+}
+
+/// A meeting that began at `at`, as a server tells it whose clock is off.
+fn begun(at: u64, off: i64, people: u32) -> bbb::Meeting {
+    bbb::Meeting { create_time: second(at).0.saturating_add_signed(off), ..listed("a", people) }
+}
+
 #[test]
-fn a_meeting_taken_over_is_as_old_as_its_server_says() {
+fn a_meeting_of_ours_is_as_old_as_we_know_whatever_its_servers_clock_shows() {
+    for off in [-HOURS, 0, HOURS] {
+        for profile in [Profile::Balanced, Profile::Legacy] {
+            let mut settings = LedgerSettings::default();
+            settings.load.profile = profile;
+            let stage = Stage::with(vec![record(1)], settings);
+            stage.choose(&wish("a"), 0).unwrap();
+            let mut told = confirmed("a", second(1));
+            told.confirmation.create_time = begun(0, off, 0).create_time;
+            stage.ledger.confirm(&key("a"), ServerId(1), told);
+            stage.poll(ServerId(1), 2, vec![begun(0, off, 0)]);
+            assert!(stage.server(ServerId(1)).reserved > 40.0, "{off}");
+            let legacy = stage.ledger.state.lock().servers[&ServerId(1)].sums.legacy;
+            assert_eq!(legacy, 15, "{off}: fresh by Scalelite's rule too");
+            let shown = stage.ledger.meetings_of(TenantId(1)).fragments[0].confirmation.create_time;
+            assert_eq!(shown, begun(0, off, 0).create_time, "callers see the server's time");
+            stage.tick(3600);
+            assert_eq!(stage.server(ServerId(1)).reserved, 0.0, "{off}");
+        }
+    }
+}
+
+#[test]
+fn a_meeting_taken_over_is_as_old_as_by_its_servers_clock() {
+    for off in [-HOURS, 0, HOURS] {
+        for (began, is_fresh) in [(7240, true), (0, false)] {
+            let stage = Stage::new(1);
+            let (meeting, moment) = (begun(began, off, 0), moment(7250, Some(off)));
+            let found = Placement { claimed_at: moment.born(&meeting), ..placement("a", 1, Phase::Confirmed) };
+            assert!(stage.ledger.adopt(found, meeting, moment));
+            assert_eq!(stage.server(ServerId(1)).reserved > 40.0, is_fresh, "{off}, begun at {began}");
+        }
+    }
+}
+
+#[test]
+fn a_meeting_made_anew_behind_our_back_is_as_old_as_by_its_servers_clock() {
+    for off in [-HOURS, HOURS] {
+        for (began, is_fresh) in [(7240, true), (3600, false)] {
+            let stage = Stage::new(1);
+            stage.create("a", 0);
+            let again = bbb::Meeting { internal_id: InternalId::new("a-2"), ..begun(began, off, 0) };
+            let told_at = moment(7250, Some(off)).told_at;
+            let list = bbb::MeetingList { told_at, ..vec![again].into() };
+            stage.ledger.note_poll(ServerId(1), second(7250), second(7250), list);
+            assert_eq!(stage.server(ServerId(1)).reserved > 40.0, is_fresh, "{off}, begun at {began}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_does_not_show_its_clock_is_believed_but_never_about_the_future() {
+    let moment = moment(100, None);
+    assert_eq!(moment.by_our_clock(second(40).0), Some(second(40)));
+    assert_eq!(moment.by_our_clock(second(4000).0), Some(second(100)));
+    assert_eq!(moment.by_our_clock(0), None);
+}
+
+#[test]
+fn a_clock_that_was_set_back_before_a_restart_leaves_no_meeting_in_the_future() {
     let stage = Stage::new(1);
-    let found = Placement { claimed_at: second(7200), ..placement("a", 1, Phase::Confirmed) };
-    stage.ledger.put(found, second(7200));
-    assert_eq!(stage.server(ServerId(1)).reserved, 0.0);
+    let ahead = Placement { claimed_at: second(36_000), ..placement("a", 1, Phase::Confirmed) };
+    stage.ledger.restore(vec![ahead], second(0));
+    assert_eq!(stage.poll(ServerId(1), 3600, vec![]).ended.len(), 1, "its end is seen");
+}
+
+#[test]
+fn a_front_end_that_signs_many_links_fills_no_memory_and_is_still_counted() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    for _ in 0..5000 {
+        stage.ledger.admit_join(&key("a"), &TenantLimits::default(), second(1)).unwrap();
+    }
+    assert_eq!(stage.usage().people, 5000);
+    stage.poll(ServerId(1), 5, vec![listed("a", 30)]);
+    assert_eq!(stage.usage().people, 5000, "thirty of them are there");
+    stage.tick(61);
+    assert_eq!(stage.usage().people, 30);
 }
 
 #[test]

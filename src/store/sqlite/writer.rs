@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::journal;
-use crate::clock::{Clock, Millis, SystemClock};
+use crate::clock::{Clock, Millis, SteadyClock};
 use crate::store::StoreError;
 
 /// Jobs that may wait; more means that the disk is far behind and callers are better told so.
@@ -117,7 +117,7 @@ pub fn run(connection: Connection, origin: &str, mut queue: mpsc::Receiver<Box<d
         if prunes {
             since_pruned = 0;
         }
-        let writing = Writing { connection: &connection, origin, now: SystemClock.now() };
+        let writing = Writing { connection: &connection, origin, now: SteadyClock.now() };
         let wanted = batch.iter().map(|job| job.durability()).max().unwrap_or(Durability::PowerCut);
         let failure = set_durability(&connection, &mut current, wanted)
             .and_then(|()| transact(&writing, &mut batch, prunes))

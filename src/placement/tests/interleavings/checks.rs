@@ -24,12 +24,15 @@ impl World {
             let audio = state.servers[&entry.server].audio(&state.tuned);
             let mut anew = entry.clone();
             if self.has_ticked {
-                anew.expire_pending(self.now);
+                anew.pending.expire(self.now);
                 anew.make_forecast(&state.tuned, self.now);
                 let recent = |(meeting, at): &&(u8, Millis)| {
                     key_of(*meeting) == *key && self.now.since(*at) < Duration::from_secs(60)
                 };
-                assert!(anew.pending.len() <= self.joins.iter().filter(recent).count(), "{key:?}: too many expected");
+                assert!(
+                    anew.pending.count() as usize <= self.joins.iter().filter(recent).count(),
+                    "{key:?}: too many expected"
+                );
             }
             let mut anew = anew.contribution(&state.tuned, audio, self.now);
             if !self.has_ticked {

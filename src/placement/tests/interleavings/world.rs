@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::*;
 use super::servers::{Machines, confirmation, create_time, internal_id, serial_of};
 use super::steps::{MEETINGS, SERVERS, Step};
+use crate::placement::poll::Moment;
 
 pub struct World {
     pub ledger: Ledger,
@@ -352,7 +353,7 @@ impl World {
         list.drain(..unreadable);
         let is_stale = machine.is_none() || self.last_poll.get(&server).is_some_and(|last| *last > sent);
         let names: BTreeSet<InternalId> = list.iter().map(|one| one.internal_id.clone()).collect();
-        let list = bbb::MeetingList { meetings: list, unreadable, repaired: 0 };
+        let list = bbb::MeetingList { meetings: list, unreadable, ..Default::default() };
         let outcome = self.ledger.note_poll(server, sent, self.now, list);
         assert_eq!(outcome.is_stale, is_stale);
         let Some(machine) = machine.filter(|_| !is_stale) else { return };
@@ -402,7 +403,8 @@ impl World {
             return;
         }
         let placement = self.placement(owner, server, Some(serial));
-        let is_taken = self.ledger.adopt(placement, stranger, sent, self.now);
+        let moment = Moment { sent, received: self.now, told_at: None };
+        let is_taken = self.ledger.adopt(placement, stranger, moment);
         assert_eq!(is_taken, self.machine(server).is_some());
         if is_taken {
             self.placed.insert(owner, Placed { server, confirmed: Some(serial) });
