@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Ledger, MeetingView};
 use crate::clock::Millis;
-use crate::ids::{BbbMeetingId, MeetingKey};
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey};
 
 impl Ledger {
     /// The meeting that a server would know by this id, wherever it is placed.
@@ -18,6 +18,11 @@ impl Ledger {
     /// The meeting's `<meeting>` element as last seen; empty before the first poll after a start.
     pub fn fragment(&self, key: &MeetingKey) -> Option<Bytes> {
         self.state.lock().meetings.get(key).map(|entry| entry.xml.clone())
+    }
+
+    /// Whether the meeting is this one, and not another under the same id.
+    pub fn is_known_as(&self, key: &MeetingKey, internal_id: &InternalId) -> bool {
+        self.state.lock().meetings.get(key).is_some_and(|entry| entry.internal_id.as_ref() == Some(internal_id))
     }
 
     /// A create of it runs in this process; one that was broken off without a word counts for the claim's time only.
