@@ -606,3 +606,28 @@ async fn what_a_lost_server_makes_after_all_is_ended_and_nobody_is_sent_there() 
     eventually("the twin is ended", || async { (pool.holders("home") == [1]).then_some(()) }).await;
     expect_one(&pool, &[&front], "home").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_of_another_process_does_not_tear_a_create_apart() {
+    let pool = Builder::new(1).set("USHER_API__REQUEST_TIMEOUT", "8s").start().await;
+    let second = Second::start(&pool).await;
+    let (here, there) = (pool.front_end(), second.front_end(&pool));
+    here.create("torn", PASSWORDS).await;
+    expect_one(&pool, &[&here, &there], "torn").await;
+    // While it is created again its server ends it, and the other process says so to the store.
+    pool.servers[0].fault_on("create", Fault::Late(Duration::from_secs(3)), Some(1));
+    let again = tokio::spawn(at_once([(here.clone(), "create", query("torn"))]));
+    eventually("it is on its way", || async { (pool.servers[0].count_calls("create") == 2).then_some(()) }).await;
+    assert!(pool.servers[0].end_directly("torn"));
+    eventually("the other process takes it for ended", || async {
+        (!pool.cli_ok(&["--json", "meeting", "list"]).contains("torn")).then_some(())
+    })
+    .await;
+    assert!(!again.is_finished(), "the create is still on its way");
+    let again = again.await.unwrap().remove(0);
+    let internal = again.xml().text("internalMeetingID");
+    assert_eq!(listed(&here).await, [("torn".to_owned(), internal)], "{}", again.body);
+    assert!(here.join("torn", "Ann").await.starts_with(&pool.servers[0].url()), "whoever was told SUCCESS can join");
+    expect_one(&pool, &[&here, &there], "torn").await;
+    assert!(pool.cli_ok(&["--json", "meeting", "list"]).contains("torn"), "the store has it again");
+}
