@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Glance, Ledger, MeetingView};
 use crate::clock::Millis;
-use crate::ids::{BbbMeetingId, MeetingKey};
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey};
 use crate::pool::Health;
 use crate::store::Phase;
 
@@ -28,6 +28,11 @@ impl Ledger {
             ending: entry.ending.is_some(),
             xml: entry.xml.clone(),
         })
+    }
+
+    /// Whether the meeting is this one, and not another under the same id.
+    pub fn is_known_as(&self, key: &MeetingKey, internal_id: &InternalId) -> bool {
+        self.state.lock().meetings.get(key).is_some_and(|entry| entry.internal_id.as_ref() == Some(internal_id))
     }
 
     /// A create of it runs in this process; one that was broken off without a word counts for the claim's time only.

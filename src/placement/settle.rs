@@ -87,6 +87,9 @@ impl Placer {
     ) -> Written {
         let confirmed = Confirmed { confirmation: confirmation.clone(), fragment, created_at: self.clock.now() };
         let is_here = self.ledger.confirm(key, server.id, confirmed);
+        if is_here && !self.ledger.is_known_as(key, &confirmation.internal_id) {
+            return Written::Here; // a late answer about the predecessor, which the store must not believe either
+        }
         let elsewhere = if is_here { None } else { self.ledger.find(key).filter(|view| view.server != server.id) };
         let Some(view) = elsewhere else {
             return self.write_or_keep(Unwritten::Confirmed(key.clone(), server.id, confirmation)).await;

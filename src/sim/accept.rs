@@ -126,6 +126,9 @@ async fn respond(
     });
     let fault = shared.faults.take(&name);
     dawdle(shared.options.jitter).await;
+    if let Some(Fault::Late(time)) = &fault {
+        tokio::time::sleep(*time).await;
+    }
     let clock_off = fault.as_ref().map_or(0, Fault::clock_off);
     shared.world.lock().clock_off = clock_off;
     let worked = match &fault {

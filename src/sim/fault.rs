@@ -28,10 +28,14 @@ pub enum Fault {
     HalfAnswer,
     /// Works at once; the answer comes after this time.
     Slow(Duration),
+    /// Works only after this time, then answers.
+    Late(Duration),
     /// Works; the header comes at once, then one byte of the body per interval.
     Trickle(Duration),
     /// An HTML page with this status (500 if it is none).
     Status(u16),
+    /// Works; the right answer comes with this status (500 if it is none).
+    WorkThenStatus(u16),
     /// HTTP 200 with an HTML page, as a captive portal or maintenance page would.
     Html200,
     /// HTTP 200, `text/xml`, bytes that are no XML.
@@ -71,11 +75,13 @@ impl Fault {
             Self::Reset
                 | Self::HalfAnswer
                 | Self::Slow(_)
+                | Self::Late(_)
                 | Self::Trickle(_)
                 | Self::WrongEncoding
                 | Self::ClockOff(_)
                 | Self::WorkButNoAnswer
                 | Self::WorkThenReset
+                | Self::WorkThenStatus(_)
         )
     }
 }

@@ -39,8 +39,13 @@ pub(super) fn cut(mut answer: Answer, fault: &Fault, reset: Arc<AtomicBool>) -> 
             answer.body.splice(after..after, *b"<encoding>caf\xe9 \xff\xfe</encoding>");
             untouched(answer)
         }
+        Fault::WorkThenStatus(code) => untouched(Answer { status: status_of(*code), ..answer }),
         _ => untouched(answer),
     }
+}
+
+fn status_of(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 const RETURNCODE_END: &[u8] = b"</returncode>";
@@ -48,10 +53,7 @@ const RETURNCODE_END: &[u8] = b"</returncode>";
 /// An answer that no work preceded.
 pub(super) fn replaced(fault: &Fault) -> io::Result<Response<Body>> {
     match fault {
-        Fault::Status(code) => {
-            let status = StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            untouched(Answer::status_page(status))
-        }
+        Fault::Status(code) => untouched(Answer::status_page(status_of(*code))),
         Fault::Garbage => untouched(xml_bytes(b"\x00\x01<response><<>& \xf0\x28\x8c\x28 ]]> not <xml".to_vec())),
         Fault::XmlBomb => untouched(xml_bytes(xml_bomb().into_bytes())),
         Fault::ExternalEntity(address) => untouched(xml_bytes(external_entity(address).into_bytes())),

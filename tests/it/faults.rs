@@ -17,8 +17,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use usher::sim::Fault;
+
 use case::Case;
 use run::{Scope, run};
+
+use crate::harness::{Builder, eventually_or};
 
 /// `health.interval` and `health.poll_interval`.
 pub const INTERVAL: Duration = Duration::from_millis(200);
@@ -61,6 +65,21 @@ group! {
     one_hostile_server, all_servers_hostile: 4, case::hostile_answers;
     one_server_in_a_wrong_state, all_servers_in_a_wrong_state: 5, case::wrong_state;
     one_bad_certificate, all_certificates_bad: 6, case::certificates;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_beyond_the_bound_is_not_read_to_its_end() {
+    let pool = Builder::new(2).set("USHER_API__MAX_ANSWER", "1 MiB").set("USHER_HEALTH__TIMEOUT", "30s").start().await;
+    // Without the bound it would be a list of meetings like any other.
+    pool.servers[1].fault_on("getMeetings", Fault::Huge(8 << 20), None);
+    eventually_or("it is not believed", || async {
+        let server = pool.server_status("bbb2").await;
+        let reason = server["reason"].as_str().unwrap_or_default();
+        (server["health"] != "up" && reason == "answer larger than 1048576 bytes")
+            .then_some(())
+            .ok_or(server.to_string())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

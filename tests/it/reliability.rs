@@ -6,8 +6,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use usher::clock::{Clock, SystemClock};
+use usher::config::Config;
+
+use crate::faults;
 
 /// One table of the document.
 pub struct Section {
@@ -128,6 +132,31 @@ fn render() {
         text.push_str(&section(part.title, part.intro, part.columns, &rows));
     }
     std::fs::write(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md"), text).unwrap();
+}
+
+#[test]
+fn settings_that_are_named_are_those_in_force() {
+    let shipped = Config::builtin().health;
+    let seconds = |time: Duration| format!("{} s", time.as_secs_f64());
+    let text = include_str!("reliability/one-server.md");
+    for (setting, value) in [
+        ("health.unhealthy_after", shipped.unhealthy_after.to_string()),
+        ("health.healthy_after", shipped.healthy_after.to_string()),
+        ("health.max_backoff", seconds(shipped.max_backoff)),
+        ("health.failover_after", seconds(shipped.failover_after)),
+        ("health.timeout", seconds(shipped.interval + shipped.timeout)),
+    ] {
+        assert!(text.contains(&format!("`{setting}` ({value})")), "shipped: {setting} ({value})");
+    }
+    for (setting, value) in [
+        ("health.poll_interval", seconds(faults::INTERVAL)),
+        ("health.timeout", seconds(faults::PROBE_TIMEOUT)),
+        ("health.max_backoff", seconds(faults::MAX_BACKOFF)),
+        ("api.connect_timeout", seconds(faults::CONNECT_TIMEOUT)),
+        ("api.request_timeout", seconds(faults::REQUEST_TIMEOUT)),
+    ] {
+        assert!(text.contains(&format!("`{setting}` {value}")), "here: {setting} {value}");
+    }
 }
 
 #[test]

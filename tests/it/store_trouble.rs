@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use usher::sim::Fault;
 
-use crate::harness::{Builder, FrontEnd, Pool, eventually, eventually_within};
+use crate::harness::{Builder, FrontEnd, Pool, eventually, eventually_or};
 use crate::reliability::STORE;
 
 fn run(words: &[&str]) -> bool {
@@ -95,18 +95,41 @@ async fn check_refuses(pool: &Pool, why: &str) {
         assert!(refused.xml().text("message").contains("could not be recorded"), "{}", refused.body);
     }
     assert_eq!(calls(), before, "no server was called before the claim was durable");
-    eventually_within(Duration::from_secs(15), &format!("readiness says: {why}"), || async {
+    eventually_or(&format!("readiness says: {why}"), || async {
         let (status, reasons) = readiness(pool).await;
-        (status == 503 && reasons.contains(why)).then_some(())
+        (status == 503 && reasons.contains(why)).then_some(()).ok_or(format!("{status} {reasons}"))
     })
     .await;
     assert!(pool.metrics().await.contains("usher_store_up 0"));
     let reader = FrontEnd::new(&pool.http, "");
     assert_eq!(reader.fetch(&format!("{}/livez", pool.http)).await.status, 200, "restarting would not help");
-    moodle.join("before", "Ann").await;
+    join_leads_in(pool, "before").await;
     assert_eq!(moodle.get("getMeetingInfo", "meetingID=before").await.returncode(), "SUCCESS");
     assert_eq!(moodle.get("create", BEFORE).await.returncode(), "SUCCESS", "a repeated create needs no store");
     assert!(moodle.get("getMeetings", "").await.body.contains("<meetingID>before</meetingID>"));
+    let running = moodle.get("isMeetingRunning", "meetingID=before").await;
+    assert_eq!(running.returncode(), "SUCCESS", "{}", running.body);
+    // Ended, and gone with the next poll, although the store cannot be told.
+    assert_eq!(moodle.get("end", "meetingID=to-end&password=mp").await.returncode(), "SUCCESS");
+    eventually("what was ended is listed no more", || async {
+        (!moodle.get("getMeetings", "").await.body.contains("<meetingID>to-end</meetingID>")).then_some(())
+    })
+    .await;
+    assert_eq!(pool.holders("before").len(), 1);
+}
+
+/// A join of an unknown meeting redirects as well, but to nobody's server.
+async fn join_leads_in(pool: &Pool, id: &str) {
+    let location = pool.front_end().join(id, "Ann").await;
+    let home = pool.holders(id)[0];
+    assert!(location.starts_with(&pool.servers[home].url()), "{id}: {location}");
+}
+
+/// A meeting that stays, and one to be ended while the store fails.
+async fn two_meetings(pool: &Pool) {
+    let moodle = pool.front_end();
+    assert_eq!(moodle.get("create", BEFORE).await.returncode(), "SUCCESS");
+    moodle.create("to-end", "&attendeePW=ap&moderatorPW=mp").await;
 }
 
 async fn check_recovers(pool: &Pool) {
@@ -119,6 +142,10 @@ async fn check_recovers(pool: &Pool) {
     }
     assert_eq!(pool.pid(), pid, "without a restart");
     assert_eq!(pool.holders("before").len(), 1);
+    eventually("the store hears of the end", || async {
+        (!pool.cli_ok(&["--json", "meeting", "list"]).contains("to-end")).then_some(())
+    })
+    .await;
 }
 
 const BEFORE: &str = "name=Room&meetingID=before&attendeePW=ap&moderatorPW=mp";
@@ -134,7 +161,7 @@ async fn a_full_disk_refuses_new_meetings_only_and_needs_no_restart() {
     let Some(disk) = SmallDisk::mount() else { return not_permitted("mounting a small disk") };
     let mut pool = Builder::new(2).set("USHER_STORE__URL", &disk.url()).start().await;
     let moodle = pool.front_end();
-    assert_eq!(moodle.get("create", BEFORE).await.returncode(), "SUCCESS");
+    two_meetings(&pool).await;
     disk.fill();
     check_refuses(&pool, "the disk is full").await;
     disk.clear();
@@ -153,7 +180,7 @@ async fn a_full_disk_refuses_new_meetings_only_and_needs_no_restart() {
     });
     assert_eq!(created.returncode(), "SUCCESS", "{}", created.body);
     let internal_id = created.xml().text("internalMeetingID");
-    moodle.join("late", "Ann").await;
+    join_leads_in(&pool, "late").await;
     disk.clear();
     let phase = |pool: &Pool| {
         let shown: serde_json::Value =
@@ -167,7 +194,7 @@ async fn a_full_disk_refuses_new_meetings_only_and_needs_no_restart() {
     pool.kill();
     pool.serve().await;
     assert_eq!(pool.holders("late").len(), 1);
-    moodle.join("late", "Bob").await;
+    join_leads_in(&pool, "late").await;
     pool.kill();
     row(1, "disk full, also between claim and confirmation", "the disk is full", "with the space, without a restart");
 }
@@ -175,15 +202,20 @@ async fn a_full_disk_refuses_new_meetings_only_and_needs_no_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_becomes_read_only_refuses_new_meetings_only_and_needs_no_restart() {
     let pool = Builder::new(2).start().await;
-    assert_eq!(pool.front_end().get("create", BEFORE).await.returncode(), "SUCCESS");
+    two_meetings(&pool).await;
     let database = pool.dir.path().join("usher.db");
     let Some(frozen) = Immutable::make(&[database.clone(), beside(&database, "-wal")]) else {
         return not_permitted("making a file immutable");
     };
-    check_refuses(&pool, "the store does not answer (").await;
+    check_refuses(&pool, "the store does not answer (the disk reports an error)").await;
     drop(frozen);
     check_recovers(&pool).await;
-    row(2, "database read-only under the running process", "the store does not answer, and why", "by itself");
+    row(
+        2,
+        "database read-only under the running process",
+        "the store does not answer (the disk reports an error)",
+        "by itself",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +223,7 @@ async fn an_unwritable_directory_harms_neither_a_running_process_nor_its_restart
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("usher.db");
     let url = format!("sqlite:{}", file.display());
-    let mut pool = Builder::new(2).set("USHER_STORE__URL", &url).start().await;
+    let pool = Builder::new(2).set("USHER_STORE__URL", &url).start().await;
     let moodle = pool.front_end();
     assert_eq!(moodle.get("create", BEFORE).await.returncode(), "SUCCESS");
     let Some(frozen) = Immutable::make(&[place.path().to_owned()]) else {
@@ -199,8 +231,16 @@ async fn an_unwritable_directory_harms_neither_a_running_process_nor_its_restart
     };
     moodle.create("during", "").await;
     pool.kill();
-    pool.serve().await;
-    moodle.join("during", "Ann").await;
+    // The store alone knows where it is.
+    for server in &pool.servers {
+        server.fault_on("getMeetings", Fault::Silent, None);
+    }
+    pool.serve_unpolled().await;
+    join_leads_in(&pool, "during").await;
+    for server in &pool.servers {
+        server.heal();
+    }
+    pool.wait_ready().await;
     moodle.create("after", "").await;
     let output = pool.cli(&["backup", place.path().join("backup.db").to_str().unwrap()]);
     let sentence = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -215,9 +255,10 @@ async fn a_store_held_by_another_process_keeps_no_create_beyond_its_time() {
     const LIMIT: Duration = Duration::from_secs(2);
     let pool = Builder::new(2).set("USHER_API__REQUEST_TIMEOUT", "2s").start().await;
     let moodle = pool.front_end();
-    assert_eq!(moodle.get("create", BEFORE).await.returncode(), "SUCCESS");
+    two_meetings(&pool).await;
     let other = rusqlite::Connection::open(pool.dir.path().join("usher.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut longest = Duration::ZERO;
     // Several rounds, so that creates also queue behind a batch that waits already.
     for round in 0..3 {
         let creates = (0..8).map(|number| {
@@ -232,9 +273,10 @@ async fn a_store_held_by_another_process_keeps_no_create_beyond_its_time() {
         });
         for took in join_all(creates).await {
             assert!(took < LIMIT * 2, "answered after {took:?}, allowed are {LIMIT:?} and some slack");
+            longest = longest.max(took);
         }
     }
-    check_refuses(&pool, "the store does not answer").await;
+    check_refuses(&pool, "the store does not answer (another process holds the database locked").await;
     other.execute_batch("ROLLBACK").unwrap();
     check_recovers(&pool).await;
     // What was refused was not done later either.
@@ -264,8 +306,11 @@ async fn a_store_held_by_another_process_keeps_no_create_beyond_its_time() {
     .await;
     row(
         3,
-        "database locked by another process for long: answered within `api.request_timeout`",
-        "the store does not answer, and why",
+        &format!(
+            "database locked by another process for long: answered after {:.1} s at most, `api.request_timeout` is 2 s",
+            longest.as_secs_f64()
+        ),
+        "the store does not answer (another process holds the database locked)",
         "with the end of the lock; what was refused is not done later",
     );
 }

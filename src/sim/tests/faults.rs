@@ -108,6 +108,25 @@ async fn work_without_an_answer_leaves_the_meeting() {
 }
 
 #[tokio::test]
+async fn late_work_is_done_after_its_time_and_a_wrong_status_changes_nothing_else() {
+    let sim = start(SimVersion::V3_0).await;
+    sim.fault_on("create", Fault::Late(Duration::from_millis(200)), Some(1));
+    let (created, ()) = tokio::join!(get(&sim, "create", CREATE), async {
+        while sim.count_calls("create") == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(sim.meeting("m1").is_none(), "it is asked, and has not begun");
+    });
+    assert!(created.is_success() && sim.meeting("m1").is_some());
+    sim.end_directly("m1");
+    sim.fault_on("create", Fault::WorkThenStatus(500), None);
+    let response = client(IMPATIENT).get(signed(&sim, "create", CREATE)).send().await.unwrap();
+    assert_eq!(response.status(), 500);
+    assert!(response.text().await.unwrap().contains("<returncode>SUCCESS"));
+    assert!(sim.meeting("m1").is_some());
+}
+
+#[tokio::test]
 async fn answers_are_cut_by_a_close_or_a_reset() {
     let sim = start(SimVersion::V3_0).await;
     let whole = get(&sim, "getMeetings", "").await.body.len();

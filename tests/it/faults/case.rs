@@ -130,6 +130,7 @@ pub fn wrong_answers() -> Vec<Case> {
         every("HTTP 500", Fault::Status(500)),
         every("HTTP 502", Fault::Status(502)),
         every("HTTP 404", Fault::Status(404)),
+        every("works, HTTP 500 around the right answer", Fault::WorkThenStatus(500)),
         every("HTTP 200 with an HTML page", Fault::Html200),
         every("bytes that are no XML", Fault::Garbage),
         every("works, wrong encoding in the XML", Fault::WrongEncoding),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,8 @@ use crate::harness::{Answer, FrontEnd};
 const WORKERS: usize = 4;
 /// Between two calls of a worker.
 const PAUSE: Duration = Duration::from_millis(60);
+/// Creates at once in the moment in which a fault begins, so that some meet it before any probe does.
+const RUSH: usize = 9;
 /// What a busy machine may add to the promised time.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -62,10 +65,12 @@ pub struct Load {
     pub rooms: Mutex<BTreeMap<String, Room>>,
     /// Ids whose meeting its own server has lost.
     pub lost: Mutex<HashSet<String>>,
+    /// A server loses meetings in this case.
+    pub may_lose: bool,
 }
 
 impl Load {
-    pub fn new(case: String, front: FrontEnd, urls: Vec<String>, standing: Vec<Standing>) -> Arc<Self> {
+    pub fn new(case: String, front: FrontEnd, urls: Vec<String>, standing: Vec<Standing>, may_lose: bool) -> Arc<Self> {
         Arc::new(Self {
             case,
             front,
@@ -76,6 +81,7 @@ impl Load {
             seen: Mutex::default(),
             rooms: Mutex::default(),
             lost: Mutex::default(),
+            may_lose,
         })
     }
 
@@ -129,6 +135,20 @@ impl Load {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+
+    /// Creates of meetings that nobody has made before, all at once.
+    pub async fn rush(&self, word: &str) {
+        let ids: Vec<String> = (0..RUSH).map(|number| format!("new-{word}-{number}")).collect();
+        join_all(ids.iter().map(|id| self.create(id))).await;
+    }
+
+    /// Takes meetings of a rush out of the books; their ids.
+    pub fn fleeting(&self, word: &str) -> Vec<String> {
+        let mut rooms = self.rooms.lock();
+        let ids: Vec<String> = rooms.keys().filter(|id| id.starts_with(&format!("new-{word}-"))).cloned().collect();
+        rooms.retain(|id, _| !ids.contains(id));
+        ids
     }
 
     async fn list(self: Arc<Self>) {
@@ -203,7 +223,7 @@ impl Load {
         }
     }
 
-    async fn join(&self, id: &str, standing: Option<&Standing>) {
+    pub async fn join(&self, id: &str, standing: Option<&Standing>) -> &'static str {
         let (took, answer) = self.call("join", &format!("fullName=Ann&meetingID={id}&role=VIEWER")).await;
         let location = answer.header("location").unwrap_or_default();
         let server = self.urls.iter().position(|url| location.starts_with(url.as_str()));
@@ -212,11 +232,11 @@ impl Load {
                 let expected = standing.map_or(server, |standing| standing.server);
                 assert!(server == expected || self.is_lost(id), "{}: {id} led to {location}", self.case);
                 self.browse(location).await;
-                "led in"
+                LED_IN
             }
             (503, None) => {
                 assert!(answer.header("content-type").unwrap_or_default().starts_with("text/html"));
-                "page that waits"
+                WAITS
             }
             _ => {
                 assert!(self.is_lost(id), "{}: join of {id}: {} {location} {}", self.case, answer.status, answer.body);
@@ -224,6 +244,7 @@ impl Load {
             }
         };
         self.note_as("join", outcome.to_owned(), took);
+        outcome
     }
 
     /// The browser goes where the join led; what it finds there is between it and the server.
@@ -255,6 +276,7 @@ impl Load {
         self.rooms.lock().get_mut(id).unwrap().end_asked = true;
         let answer = self.call("end", &format!("meetingID={id}&password=mp")).await;
         self.note("end", &answer, "ended");
+        assert!(answer.1.key() != "notFound" || self.may_lose, "{}: {id} is forgotten", self.case);
         self.rooms.lock().get_mut(id).unwrap().ended = answer.1.returncode() == "SUCCESS";
     }
 
@@ -284,6 +306,9 @@ impl Load {
         self.seen.lock().iter().filter(|one| one.phase == phase).count()
     }
 }
+
+pub const LED_IN: &str = "led in";
+pub const WAITS: &str = "page that waits";
 
 const CALLS: [&str; 7] = ["create", "create again", "join", "isMeetingRunning", "getMeetingInfo", "getMeetings", "end"];
 

@@ -104,7 +104,7 @@ async fn cut_and_mend(cut: Cut, place: usize, words: &str) {
     pool.launcher = ["ip", "netns", "exec", &namespace.name].map(str::to_owned).to_vec();
     let urls = pool.servers.iter().map(usher::sim::SimServer::url).collect();
     let stage = Stage::serving(pool, urls).await;
-    let load = Load::new(words.to_owned(), stage.moodle.clone(), stage.urls.clone(), stage.standing.clone());
+    let load = Load::new(words.to_owned(), stage.moodle.clone(), stage.urls.clone(), stage.standing.clone(), false);
     let tasks = load.start();
     eventually("the load is on", || async { (load.count(BEFORE) > 30).then_some(()) }).await;
 

@@ -194,6 +194,17 @@ impl Pool {
         }
     }
 
+    /// Starts `usher serve` and waits until it answers, whatever the servers do.
+    pub async fn serve_unpolled(&self) {
+        self.start_process();
+        let front = self.front_end();
+        eventually("usher serve answers", || async {
+            let answer = front.http.get(front.url("getMeetings", "")).send().await.ok()?.text().await.ok()?;
+            answer.contains("<returncode>SUCCESS").then_some(())
+        })
+        .await;
+    }
+
     /// Another override as from the environment, from the next start or command on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.env.retain(|(known, _)| known != name);
