@@ -46,11 +46,13 @@ pub fn check(data: &[u8]) {
             assert_eq!(*close, close_of_pieces);
             assert_same(request, &of_pieces);
             hides_nothing(head);
-            is_strict(head, request, *close);
+            let strict = is_strict(head, request, *close);
             let Some(read) = by_session else { panic!("a session refuses it") };
             let Some(other) = read.request else { panic!("a session cannot read its target") };
             assert_same(request, &other);
-            assert_eq!((read.keeps, read.has_no_body), (!close, true));
+            assert!(read.has_no_body);
+            // Of several `Connection` lines Pingora looks at the first alone, and `session.rs` at the others.
+            assert!(read.keeps != *close || strict.values("connection").count() > 1);
             assert_eq!(read.behind, behind);
         }
         _ => panic!("the lane depends on the pieces"),
@@ -253,7 +255,7 @@ fn is_host(host: &[u8]) -> bool {
 }
 
 /// What the direct lane took is a request for the strictest reader too, and the same one.
-fn is_strict(head: &[u8], request: &Request, close: bool) {
+fn is_strict<'a>(head: &'a [u8], request: &Request, close: bool) -> Strict<'a> {
     let Some(strict) = Strict::read(head) else { panic!("a strict reader refuses it") };
     let method = match request.method {
         Method::Get => "GET",
@@ -267,6 +269,7 @@ fn is_strict(head: &[u8], request: &Request, close: bool) {
     let options = strict.options().expect("a list");
     assert_eq!(close, options.iter().any(|option| option == b"close"), "{options:?}");
     assert!(!request.has_body() && !request.expects_continue && request.content_length.is_none());
+    strict
 }
 
 /// Whether there is no excuse for a session: what nearly every caller sends.
