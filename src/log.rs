@@ -1,48 +1,70 @@
 //! Log lines for the operator at three in the morning: one line per event, `key=value` or JSON, on standard error
 //! (standard output for the access log's lines is not used: systemd takes both).
 //!
-//! Writers never wait for the disk: a line goes into a bounded channel to one thread; if that is full the line is
-//! dropped and counted. Pingora's own lines below `warn` are silenced: they name requests in full, and a query carries
-//! checksums and passwords.
+//! Nobody waits for the disk: lines are gathered in a bounded buffer that one thread writes out some milliseconds later,
+//! many at once; if the buffer is full the line is dropped and counted. Pingora's own lines below `warn` are silenced:
+//! they name requests in full, and a query carries checksums and passwords.
 
-use std::fmt::Write as _;
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use log::kv::{Key, Value, VisitSource};
 use log::{LevelFilter, Record};
+use parking_lot::{Condvar, Mutex};
 
 use crate::clock::{Clock, Millis, SystemClock};
 use crate::config::LogFormat;
 
-/// Lines that may wait for the writer.
-const QUEUE: usize = 16_384;
+/// Bytes that may wait to be written.
+const ROOM: usize = 4 * 1024 * 1024;
+/// Room that is kept for the next ones.
+const KEPT: usize = 256 * 1024;
+/// How long lines are gathered: a write for each line, and a thread woken for it, would cost more than the request.
+const GATHER: Duration = Duration::from_millis(5);
+/// Longest wait of `flush`.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+/// Room for a line at first.
+const LINE: usize = 320;
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-enum Line {
-    Text(String),
-    Flush(SyncSender<()>),
-}
-
 struct Logger {
     format: LogFormat,
-    queue: SyncSender<Line>,
+    waiting: Mutex<Waiting>,
+    /// There is something to write, or somebody waits for it.
+    wanted: Condvar,
+    /// Everything is written.
+    written: Condvar,
     dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    /// Somebody waits until they are written.
+    hurry: bool,
+    /// Lines taken from here are being written.
+    busy: bool,
 }
 
 /// Installs the logger once per process; later calls change nothing but the level.
 pub fn start(format: LogFormat, level: LevelFilter) {
-    let mut receiver = None;
+    let mut is_new = false;
     let logger = LOGGER.get_or_init(|| {
-        let (sender, lines) = sync_channel(QUEUE);
-        receiver = Some(lines);
-        Logger { format, queue: sender, dropped: AtomicU64::new(0) }
+        is_new = true;
+        Logger {
+            format,
+            waiting: Mutex::default(),
+            wanted: Condvar::new(),
+            written: Condvar::new(),
+            dropped: AtomicU64::new(0),
+        }
     });
-    if let Some(lines) = receiver {
-        let spawned = std::thread::Builder::new().name("log".into()).spawn(move || write_lines(lines));
+    if is_new {
+        let spawned = std::thread::Builder::new().name("log".into()).spawn(|| logger.write_out());
         if spawned.is_ok() {
             let _ = log::set_logger(logger);
         }
@@ -53,34 +75,57 @@ pub fn start(format: LogFormat, level: LevelFilter) {
 /// Waits until everything logged so far is written; called before the process ends.
 pub fn flush() {
     let Some(logger) = LOGGER.get() else { return };
-    let (done, written) = sync_channel(1);
-    if logger.queue.send(Line::Flush(done)).is_ok() {
-        let _ = written.recv_timeout(std::time::Duration::from_secs(1));
+    let deadline = Instant::now() + FLUSH_LIMIT;
+    let mut waiting = logger.waiting.lock();
+    while waiting.busy || !waiting.lines.is_empty() {
+        waiting.hurry = true;
+        logger.wanted.notify_one();
+        if logger.written.wait_until(&mut waiting, deadline).timed_out() {
+            return;
+        }
     }
 }
 
-/// Lines lost to a full queue since the start.
+/// Lines lost to a full buffer since the start.
 pub fn dropped() -> u64 {
     LOGGER.get().map_or(0, |logger| logger.dropped.load(Ordering::Relaxed))
 }
 
-fn write_lines(lines: Receiver<Line>) {
-    let mut out = std::io::BufWriter::with_capacity(64 * 1024, std::io::stderr());
-    while let Ok(first) = lines.recv() {
-        let mut next = Some(first);
-        while let Some(line) = next {
-            match line {
-                Line::Text(text) => {
-                    let _ = out.write_all(text.as_bytes());
-                }
-                Line::Flush(done) => {
-                    let _ = out.flush();
-                    let _ = done.send(());
-                }
+impl Logger {
+    /// Body of the thread that writes; never ends.
+    fn write_out(&self) {
+        let mut lines = Vec::new();
+        loop {
+            let mut waiting = self.waiting.lock();
+            while waiting.lines.is_empty() {
+                self.wanted.wait(&mut waiting);
             }
-            next = lines.try_recv().ok();
+            if !waiting.hurry {
+                self.wanted.wait_for(&mut waiting, GATHER);
+            }
+            std::mem::swap(&mut lines, &mut waiting.lines);
+            (waiting.hurry, waiting.busy) = (false, true);
+            drop(waiting);
+            let _ = std::io::stderr().write_all(&lines);
+            lines.clear();
+            lines.shrink_to(KEPT);
+            self.waiting.lock().busy = false;
+            self.written.notify_all();
         }
-        let _ = out.flush();
+    }
+
+    fn put(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock();
+        if waiting.lines.len() + line.len() > ROOM {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_first = waiting.lines.is_empty();
+        waiting.lines.extend_from_slice(line);
+        drop(waiting);
+        if is_first {
+            self.wanted.notify_one();
+        }
     }
 }
 
@@ -97,80 +142,138 @@ impl log::Log for Logger {
             return;
         }
         let now = SystemClock.now();
-        let line = match self.format {
+        self.put(&match self.format {
             LogFormat::Text => text_line(record, now),
             LogFormat::Json => json_line(record, now),
-        };
-        if self.queue.try_send(Line::Text(line)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        });
     }
 
     fn flush(&self) {}
 }
 
-fn text_line(record: &Record<'_>, now: Millis) -> String {
-    let mut line = String::with_capacity(160);
-    let _ = write!(line, "{} {} ", timestamp(now), record.level().as_str().to_ascii_lowercase());
-    push_clean(&mut line, &record.args().to_string());
+fn level(record: &Record<'_>) -> &'static str {
+    match record.level() {
+        log::Level::Error => "error",
+        log::Level::Warn => "warn",
+        log::Level::Info => "info",
+        log::Level::Debug => "debug",
+        log::Level::Trace => "trace",
+    }
+}
+
+/// The text itself where it is at hand, else what `Display` makes of it.
+fn with_text<T>(value: &Value<'_>, use_it: impl FnOnce(&str) -> T) -> T {
+    match value.to_borrowed_str() {
+        Some(text) => use_it(text),
+        None => use_it(&value.to_string()),
+    }
+}
+
+fn is_number(value: &Value<'_>) -> bool {
+    value.to_u64().is_some() || value.to_i64().is_some() || value.to_f64().is_some() || value.to_bool().is_some()
+}
+
+fn text_line(record: &Record<'_>, now: Millis) -> Vec<u8> {
+    let mut line = Vec::with_capacity(LINE);
+    push_timestamp(&mut line, now);
+    line.push(b' ');
+    line.extend_from_slice(level(record).as_bytes());
+    line.push(b' ');
+    match record.args().as_str() {
+        Some(text) => push_clean(&mut line, text),
+        None => push_clean(&mut line, &record.args().to_string()),
+    }
     let _ = record.key_values().visit(&mut TextPairs(&mut line));
-    line.push('\n');
+    line.push(b'\n');
     line
 }
 
-struct TextPairs<'a>(&'a mut String);
+struct TextPairs<'a>(&'a mut Vec<u8>);
 
 impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-        let value = value.to_string();
-        let bare =
-            !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'=');
-        let _ = write!(self.0, " {key}=");
-        if bare {
-            self.0.push_str(&value);
-        } else {
-            self.0.push('"');
-            push_clean(self.0, &value.replace('\\', "\\\\").replace('"', "\\\""));
-            self.0.push('"');
+        self.0.push(b' ');
+        self.0.extend_from_slice(key.as_str().as_bytes());
+        self.0.push(b'=');
+        if is_number(&value) {
+            // Writing into memory does not fail.
+            let _ = write!(self.0, "{value}");
+            return Ok(());
         }
+        with_text(&value, |text| {
+            let is_bare =
+                !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'=');
+            if is_bare {
+                return self.0.extend_from_slice(text.as_bytes());
+            }
+            self.0.push(b'"');
+            push_clean(self.0, &text.replace('\\', "\\\\").replace('"', "\\\""));
+            self.0.push(b'"');
+        });
         Ok(())
     }
 }
 
 /// Control characters become `?`, so that no caller can forge a line.
-fn push_clean(line: &mut String, text: &str) {
-    line.extend(text.chars().map(|c| if c.is_control() { '?' } else { c }));
+fn push_clean(line: &mut Vec<u8>, text: &str) {
+    if text.contains(char::is_control) {
+        return line.extend_from_slice(text.replace(char::is_control, "?").as_bytes());
+    }
+    line.extend_from_slice(text.as_bytes());
 }
 
-fn json_line(record: &Record<'_>, now: Millis) -> String {
-    let mut object = serde_json::Map::new();
-    object.insert("time".into(), timestamp(now).into());
-    object.insert("level".into(), record.level().as_str().to_ascii_lowercase().into());
-    object.insert("message".into(), record.args().to_string().into());
-    let _ = record.key_values().visit(&mut JsonPairs(&mut object));
-    let mut line = serde_json::Value::Object(object).to_string();
-    line.push('\n');
+fn json_line(record: &Record<'_>, now: Millis) -> Vec<u8> {
+    let mut line = Vec::with_capacity(LINE);
+    line.extend_from_slice(b"{\"time\":\"");
+    push_timestamp(&mut line, now);
+    line.extend_from_slice(b"\",\"level\":\"");
+    line.extend_from_slice(level(record).as_bytes());
+    line.extend_from_slice(b"\",\"message\":");
+    push_json(&mut line, &record.args().to_string());
+    let _ = record.key_values().visit(&mut JsonPairs(&mut line));
+    line.extend_from_slice(b"}\n");
     line
 }
 
-struct JsonPairs<'a>(&'a mut serde_json::Map<String, serde_json::Value>);
+struct JsonPairs<'a>(&'a mut Vec<u8>);
 
 impl<'kvs> VisitSource<'kvs> for JsonPairs<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-        let json = match (value.to_u64(), value.to_f64(), value.to_bool()) {
-            (Some(number), _, _) => number.into(),
-            (_, Some(number), _) => number.into(),
-            (_, _, Some(truth)) => truth.into(),
-            _ => value.to_string().into(),
-        };
-        self.0.insert(key.as_str().to_owned(), json);
+        self.0.push(b',');
+        push_json(self.0, key.as_str());
+        self.0.push(b':');
+        match (value.to_u64(), value.to_i64(), value.to_f64(), value.to_bool()) {
+            (Some(number), ..) => push_json(self.0, &number),
+            (_, Some(number), ..) => push_json(self.0, &number),
+            (_, _, Some(number), _) => push_json(self.0, &number),
+            (_, _, _, Some(truth)) => push_json(self.0, &truth),
+            _ => with_text(&value, |text| push_json(self.0, text)),
+        }
         Ok(())
     }
 }
 
-/// `2026-11-22T12:34:56.789Z`
-fn timestamp(now: Millis) -> String {
-    humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + std::time::Duration::from_millis(now.0)).to_string()
+fn push_json(line: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
+    // Numbers and text can be written, and memory takes them.
+    let _ = serde_json::to_writer(line, value);
+}
+
+/// `2026-11-22T12:34:56.789Z`; what changes once a second is made once a second by each thread.
+fn push_timestamp(line: &mut Vec<u8>, now: Millis) {
+    thread_local! {
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let (second, millis) = (now.0 / 1000, now.0 % 1000);
+    LAST.with_borrow_mut(|(made, text)| {
+        if *made != second || text.is_empty() {
+            *made = second;
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(second);
+            *text = humantime::format_rfc3339_seconds(time).to_string();
+        }
+        line.extend_from_slice(text.trim_end_matches('Z').as_bytes());
+    });
+    let digit = |unit: u64| b'0' + (millis / unit % 10) as u8;
+    line.extend_from_slice(&[b'.', digit(100), digit(10), digit(1), b'Z']);
 }
 
 #[cfg(test)]
@@ -189,7 +292,7 @@ mod tests {
             &Record::builder().args(format_args!("server is down")).level(log::Level::Warn).key_values(&pairs).build(),
             now,
         );
-        (text, json)
+        (String::from_utf8(text).unwrap(), String::from_utf8(json).unwrap())
     }
 
     #[test]

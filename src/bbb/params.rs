@@ -28,6 +28,14 @@ const REFUSED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
+/// Not in [`REFUSED`], and ASCII; in a form that the compiler turns into a few comparisons of many bytes at once.
+fn is_legal(byte: u8) -> bool {
+    let is_graphic = byte.wrapping_sub(b'!') < 94;
+    let is_refused = (byte == b'"') | (byte == b'#') | (byte == b'<') | (byte == b'>') | (byte == b'`');
+    // From `[` to `^`, from `{` to `}`.
+    is_graphic & !is_refused & (byte.wrapping_sub(b'[') >= 4) & (byte.wrapping_sub(b'{') >= 3)
+}
+
 /// Room for the pairs of most calls.
 const EXPECTED_PAIRS: usize = 16;
 
@@ -40,11 +48,12 @@ pub struct TooManyParams {
 
 /// Ordered parameters without the checksum.
 ///
-/// All text stands in one buffer and is never moved or changed there; pairs point into it. Reading a query of any number
+/// All text stands in one buffer and is never moved or changed there; pairs point into it. Bytes that a container would
+/// refuse are encoded on the way in, so all of it is text and goes out again as it stands. Reading a query of any number
 /// of parameters takes two allocations.
 #[derive(Clone, Default)]
 pub struct Params {
-    text: Vec<u8>,
+    text: String,
     pairs: Vec<Pair>,
 }
 
@@ -54,9 +63,9 @@ struct Span(u32, u32);
 
 #[derive(Clone, Copy)]
 struct Pair {
-    /// `name=value` as it stood in the query; empty between two ampersands.
+    /// `name=value` as it is sent; empty between two ampersands.
     raw: Span,
-    /// Decoded; UTF-8, as are the next two.
+    /// Decoded.
     name: Span,
     value: Span,
     /// The value as BBB sees it.
@@ -79,35 +88,44 @@ impl Params {
         }
         self.text.reserve(body.len() + body.len() / 2);
         self.pairs.reserve(EXPECTED_PAIRS);
-        for (count, raw) in body.split(|&byte| byte == b'&').enumerate() {
+        let all = self.write_legal(body);
+        let mut next = all.0;
+        let mut count = 0;
+        while next <= all.1 {
             if count >= limit || self.pairs.len() >= limit {
                 return Err(TooManyParams { limit });
             }
-            let pair = self.add(raw);
-            if self.bytes(pair.name) != b"checksum" {
+            count += 1;
+            let rest = self.str(Span(next, all.1)).as_bytes();
+            let end = memchr::memchr(b'&', rest).map_or(all.1, |length| next + length as u32);
+            let pair = self.read(Span(next, end));
+            if self.str(pair.name) != "checksum" {
                 self.pairs.push(pair);
             }
+            next = end + 1;
         }
         Ok(())
     }
 
-    /// Puts a raw pair and what it means into the buffer.
-    fn add(&mut self, raw: &[u8]) -> Pair {
-        let all = self.write(raw);
-        let (name, value) = split_pair(raw);
-        let begin = all.0;
-        let name = self.decoded(name, begin);
-        let value_at = begin + (raw.len() - value.len()) as u32;
-        let value = self.decoded(value, value_at);
-        Pair { raw: all, name, value, read: self.as_read(value) }
+    /// What a raw pair in the buffer means.
+    fn read(&mut self, raw: Span) -> Pair {
+        let bytes = self.str(raw).as_bytes();
+        let (name, value) = split_pair(bytes);
+        let (name_end, value_start) = (raw.0 + name.len() as u32, raw.1 - value.len() as u32);
+        let (name, value) = (Span(raw.0, name_end), Span(value_start, raw.1));
+        if memchr::memchr2(b'%', b'+', bytes).is_none() {
+            // Neither blanks nor control characters stand in the buffer undecoded.
+            return Pair { raw, name, value, read: value };
+        }
+        let (name, value) = (self.decoded(name), self.decoded(value));
+        Pair { raw, name, value, read: self.as_read(value) }
     }
 
-    /// The decoded form of `raw`, which stands in the buffer at `place` already.
-    fn decoded(&mut self, raw: &[u8], place: u32) -> Span {
-        if raw.iter().all(|&byte| byte.is_ascii() && byte != b'%' && byte != b'+') {
-            return Span(place, place + raw.len() as u32);
+    fn decoded(&mut self, raw: Span) -> Span {
+        match decode_text(self.str(raw).as_bytes()) {
+            Cow::Borrowed(_) => raw,
+            Cow::Owned(text) => self.write(&text),
         }
-        self.write(decode_text(raw).as_bytes())
     }
 
     /// A decoded value without control characters and surrounding blanks.
@@ -115,33 +133,37 @@ impl Params {
         let text = self.str(value);
         if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.contains(char::is_control) {
             let stripped = text.replace(char::is_control, "");
-            let stripped = self.write(stripped.as_bytes());
+            let stripped = self.write(&stripped);
             return self.trimmed(stripped);
         }
         self.trimmed(value)
     }
 
     fn trimmed(&self, Span(from, to): Span) -> Span {
-        let text = self.bytes(Span(from, to));
+        let text = self.str(Span(from, to)).as_bytes();
         let blanks = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| **byte == b' ').count() as u32;
         let before = blanks(&mut text.iter());
         let after = if before == to - from { 0 } else { blanks(&mut text.iter().rev()) };
         Span(from + before, to - after)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Span {
+    fn write(&mut self, text: &str) -> Span {
         let from = self.text.len() as u32;
-        self.text.extend_from_slice(bytes);
+        self.text.push_str(text);
         Span(from, self.text.len() as u32)
     }
 
-    fn bytes(&self, Span(from, to): Span) -> &[u8] {
-        &self.text[from as usize..to as usize]
+    fn write_legal(&mut self, raw: &[u8]) -> Span {
+        let from = self.text.len() as u32;
+        match std::str::from_utf8(raw) {
+            Ok(text) if raw.iter().fold(true, |legal, byte| legal & is_legal(*byte)) => self.text.push_str(text),
+            _ => self.text.extend(percent_encode(raw, REFUSED)),
+        }
+        Span(from, self.text.len() as u32)
     }
 
-    /// Everything but raw pairs is UTF-8.
-    fn str(&self, span: Span) -> &str {
-        std::str::from_utf8(self.bytes(span)).unwrap_or_default()
+    fn str(&self, Span(from, to): Span) -> &str {
+        self.text.get(from as usize..to as usize).unwrap_or_default()
     }
 
     /// The first value of `name` as BBB reads it: decoded, without control characters and surrounding blanks.
@@ -183,7 +205,8 @@ impl Params {
         let mut raw = form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>();
         raw.push('=');
         raw.extend(form_urlencoded::byte_serialize(value.as_bytes()));
-        let fresh = self.add(raw.as_bytes());
+        let raw = self.write(&raw);
+        let fresh = self.read(raw);
         let Some(place) = self.position(name) else {
             self.pairs.push(fresh);
             return;
@@ -234,15 +257,21 @@ impl Params {
     /// The query to sign and send, without checksum: untouched pairs in the caller's bytes, except that what a servlet
     /// container would refuse is percent-encoded.
     pub fn to_query(&self) -> String {
-        let length = self.pairs.iter().map(|pair| self.bytes(pair.raw).len() + 1).sum();
-        let mut query = String::with_capacity(length);
+        let mut query = String::new();
+        self.write_query(&mut query, 0);
+        query
+    }
+
+    /// Adds what `to_query` gives to `out`, with room for `more` bytes behind it.
+    pub fn write_query(&self, out: &mut String, more: usize) {
+        let length: usize = self.pairs.iter().map(|pair| (pair.raw.1 - pair.raw.0) as usize + 1).sum();
+        out.reserve(length + more);
         for (position, pair) in self.pairs.iter().enumerate() {
             if position > 0 {
-                query.push('&');
+                out.push('&');
             }
-            query.extend(percent_encode(self.bytes(pair.raw), REFUSED));
+            out.push_str(self.str(pair.raw));
         }
-        query
     }
 
     fn named(&self) -> impl Iterator<Item = &Pair> {
@@ -250,7 +279,7 @@ impl Params {
     }
 
     fn has_name(&self, pair: &Pair, name: &str) -> bool {
-        self.bytes(pair.name) == name.as_bytes()
+        self.str(pair.name) == name
     }
 
     fn position(&self, name: &str) -> Option<usize> {
@@ -266,9 +295,9 @@ impl Span {
 
 impl PartialEq for Params {
     fn eq(&self, other: &Self) -> bool {
-        let raws =
-            |params: &'_ Params| params.pairs.iter().map(|pair| params.bytes(pair.raw).to_vec()).collect::<Vec<_>>();
-        raws(self) == raws(other)
+        let raws = |params: &'_ Params| params.pairs.iter().map(|pair| params.str(pair.raw).to_owned()).collect();
+        let (ours, theirs): (Vec<String>, Vec<String>) = (raws(self), raws(other));
+        ours == theirs
     }
 }
 
@@ -316,14 +345,22 @@ pub(crate) fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'%', b'+', raw).is_none() {
         return Cow::Borrowed(raw);
     }
-    let spaced: Vec<u8> = raw.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
-    Cow::Owned(percent_encoding::percent_decode(&spaced).collect())
+    let mut bytes = Vec::with_capacity(raw.len());
+    for (position, piece) in raw.split(|&byte| byte == b'+').enumerate() {
+        if position > 0 {
+            bytes.push(b' ');
+        }
+        bytes.extend(percent_encoding::percent_decode(piece));
+    }
+    Cow::Owned(bytes)
 }
 
 fn decode_text(raw: &[u8]) -> Cow<'_, str> {
     match decode(raw) {
         Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        Cow::Owned(bytes) => Cow::Owned(
+            String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        ),
     }
 }
 
@@ -363,6 +400,14 @@ mod tests {
         let params = Params::parse(b"a=[1]{|}\"<>\\^` #\x01\xfc&b=%20", 10).unwrap();
         assert_eq!(params.to_query(), "a=%5B1%5D%7B%7C%7D%22%3C%3E%5C%5E%60%20%23%01%FC&b=%20");
         assert_eq!(params.get("a"), Some("[1]{|}\"<>\\^` #\u{fffd}"));
+    }
+
+    #[test]
+    fn both_lists_of_refused_bytes_agree() {
+        for byte in 0..=255_u8 {
+            let is_kept = percent_encode(&[byte], REFUSED).to_string().as_bytes() == [byte];
+            assert_eq!(is_legal(byte), is_kept, "{byte:#04x}");
+        }
     }
 
     #[test]

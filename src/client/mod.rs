@@ -40,26 +40,17 @@ pub enum Body {
 #[derive(Clone)]
 pub struct BbbClient {
     http: reqwest::Client,
+    /// What is asked every few seconds has connections of its own: the thread that opens one drives it, and a call that
+    /// somebody waits for should not have to wake the thread of the polls.
+    polls: reqwest::Client,
     max_answer: u64,
 }
 
 impl BbbClient {
     /// Fails only if the system's certificate roots cannot be used.
     pub fn new(settings: &ClientSettings) -> Result<Self, String> {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("Usher/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(settings.connect_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .http1_only()
-            // Below nginx' keep-alive of 75 s, so that a pooled connection is rarely a dead one.
-            .pool_idle_timeout(Duration::from_secs(50))
-            .pool_max_idle_per_host(64)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()
-            .map_err(|error| format!("cannot build the HTTP client: {}", answer::causes(&error)))?;
-        Ok(Self { http, max_answer: settings.max_answer })
+        let (http, polls) = (pool(settings)?, pool(settings)?);
+        Ok(Self { http, polls, max_answer: settings.max_answer })
     }
 
     /// Calls `name` with `query` (without checksum), at most `limit` in all.
@@ -90,7 +81,12 @@ impl BbbClient {
     pub async fn index(&self, server: &ServerRecord, limit: Duration) -> Result<Answer, CallError> {
         let base = server.url.trim_end_matches('/');
         let url = Url::parse(base).map_err(|error| CallError::NotSent(format!("bad server URL: {error}")))?;
-        self.send(self.http.get(url), limit).await
+        self.send(self.polls.get(url), limit).await
+    }
+
+    /// A call without parameters that polls make, on their connections.
+    async fn poll(&self, server: &ServerRecord, name: &str, limit: Duration) -> Result<Answer, CallError> {
+        self.send(self.polls.get(signed_url(server, name, "")?), limit).await
     }
 
     async fn send(&self, request: reqwest::RequestBuilder, limit: Duration) -> Result<Answer, CallError> {
@@ -99,6 +95,22 @@ impl BbbClient {
             Err(_) => Err(CallError::Unclear(format!("no complete answer within {} ms", limit.as_millis()))),
         }
     }
+}
+
+fn pool(settings: &ClientSettings) -> Result<reqwest::Client, String> {
+    reqwest::Client::builder()
+        .user_agent(concat!("Usher/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(settings.connect_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .http1_only()
+        // Below nginx' keep-alive of 75 s, so that a pooled connection is rarely a dead one.
+        .pool_idle_timeout(Duration::from_secs(50))
+        .pool_max_idle_per_host(64)
+        .tcp_nodelay(true)
+        .no_proxy()
+        .build()
+        .map_err(|error| format!("cannot build the HTTP client: {}", answer::causes(&error)))
 }
 
 /// The URL of a signed call, with the checksum last. `Url` may percent-encode a byte that BBB would take raw; then the

@@ -20,7 +20,7 @@ impl BbbClient {
 
     /// All meetings of the server.
     pub async fn meetings(&self, server: &ServerRecord, limit: Duration) -> Result<MeetingList, CallError> {
-        let answer = ok(self.call(server, "getMeetings", "", Body::None, limit).await?)?;
+        let answer = ok(self.poll(server, "getMeetings", limit).await?)?;
         Ok(bbb::read_meetings(&answer.body)?)
     }
 

@@ -8,7 +8,7 @@
 //!
 //! A bucket holds the moment at which it will be full again (the generic cell rate algorithm), so nothing has to tick.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ impl Allowance {
 pub struct Leaky {
     rows: Box<[[AtomicU64; ROWS]]>,
     /// Seeded anew in each process: nobody can look for keys that share their buckets with a victim's.
-    hasher: RandomState,
+    hasher: ahash::RandomState,
     start: Instant,
 }
 
@@ -49,7 +49,7 @@ impl Default for Leaky {
     fn default() -> Self {
         Self {
             rows: std::iter::repeat_with(Default::default).take(BUCKETS).collect(),
-            hasher: RandomState::new(),
+            hasher: ahash::RandomState::new(),
             start: Instant::now(),
         }
     }

@@ -56,7 +56,7 @@ impl Access {
 
     pub fn record(
         &self,
-        request: &Request,
+        request: &Request<'_>,
         route: Route<'_>,
         answer: &Answer,
         facts: &Facts,

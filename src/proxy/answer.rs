@@ -19,6 +19,8 @@ pub const JSON: &str = "application/json;charset=utf-8";
 pub const HTML: &str = "text/html;charset=utf-8";
 pub const TEXT: &str = "text/plain;charset=utf-8";
 
+const NO_CACHE: (&str, Cow<'static, str>) = ("Cache-Control", Cow::Borrowed("no-cache"));
+
 const TOO_LARGE: &str = "requestTooLarge";
 
 /// A complete answer, with what the log and the metrics want to know about it.
@@ -59,7 +61,8 @@ impl Answer {
     }
 
     pub fn redirect(location: String) -> Self {
-        Self::new(302, TEXT, Bytes::new()).with("Location", location)
+        let headers = vec![("Location", location.into()), NO_CACHE];
+        Self { headers, ..Self::new(302, TEXT, Bytes::new()) }
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
@@ -68,7 +71,8 @@ impl Answer {
     }
 
     pub fn no_cache(self) -> Self {
-        self.with("Cache-Control", "no-cache")
+        let (name, value) = NO_CACHE;
+        self.with(name, value)
     }
 
     pub fn from_server(mut self, server: &Arc<ServerRecord>, upstream: Duration) -> Self {

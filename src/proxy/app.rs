@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
@@ -49,6 +49,8 @@ struct Connection {
     bytes: BytesMut,
     /// Requests that may still follow.
     left: u32,
+    /// Since when nothing was asked.
+    idle_since: Instant,
 }
 
 /// How waiting for a head ended.
@@ -65,6 +67,8 @@ pub(super) struct Made {
     answer: Answer,
     pub facts: Facts,
     took: Duration,
+    /// Since when the answer is there.
+    at: Instant,
 }
 
 impl PublicApp {
@@ -77,7 +81,7 @@ impl PublicApp {
         let config = self.shared.config.load_full();
         let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
         let left = config.limits.requests_per_connection;
-        let mut connection = Connection { stream, peer, bytes: BytesMut::new(), left };
+        let mut connection = Connection { stream, peer, bytes: BytesMut::new(), left, idle_since: Instant::now() };
         let Some(place) = limit::Place::take(&self.shared, peer, &config) else { return };
         // One long timer for the whole connection: moving it on is cheap, making one for each request is not.
         let mut timer = Box::pin(sleep(place.patience(config.limits.header_timeout)));
@@ -105,7 +109,7 @@ impl PublicApp {
             connection = next;
             connection.left = connection.left.saturating_sub(1);
             let patience = config.limits.keepalive + config.limits.header_timeout;
-            timer.as_mut().reset(tokio::time::Instant::now() + patience);
+            timer.as_mut().reset((connection.idle_since + patience).into());
         }
     }
 
@@ -121,86 +125,83 @@ impl PublicApp {
         let trusted = &config.listen.trusted_proxies;
         match head::lane(&connection.bytes[..length], scan, connection.peer, trusted) {
             Lane::Direct { request, close } => {
-                let _ = connection.bytes.split_to(length);
-                if connection.bytes.is_empty() {
-                    // Idle connections hold no buffer that a large head has grown.
-                    connection.bytes = BytesMut::new();
-                }
                 let last = close || connection.left <= 1;
-                self.direct(&mut connection.stream, &request, last, config).await.then_some(connection)
+                connection.idle_since = self.direct(&mut connection.stream, &request, last, config).await?;
+                if connection.bytes.len() == length {
+                    // Idle connections hold no buffer.
+                    connection.bytes = BytesMut::new();
+                } else {
+                    connection.bytes.advance(length);
+                }
+                Some(connection)
             }
             Lane::Session => {
-                let Connection { stream, peer, bytes, left } = connection;
+                let Connection { stream, peer, bytes, left, .. } = connection;
                 let (stream, bytes) = session::exchange(self, stream, bytes, peer, left, config).await?;
-                Some(Connection { stream, peer, bytes, left })
+                Some(Connection { stream, peer, bytes, left, idle_since: Instant::now() })
             }
         }
     }
 
-    /// Answers a request without a body; true if another may follow.
-    async fn direct(&self, stream: &mut Stream, request: &Request, last: bool, config: &Arc<Config>) -> bool {
+    /// Answers a request without a body. If another may follow: since when.
+    async fn direct(
+        &self,
+        stream: &mut Stream,
+        request: &Request<'_>,
+        last: bool,
+        config: &Arc<Config>,
+    ) -> Option<Instant> {
         let made = self.make(request, &mut Inbound::none(), config).await;
         let closes = last || made.facts.flooding || self.shared.process.is_draining();
         let after = if closes { After::Close } else { After::Keep };
-        self.deliver(stream, request, &made, after, config).await
+        self.deliver(stream, request, &made, after, config).await.then_some(made.at)
     }
 
     /// The answer to a request, in both lanes.
-    pub(super) async fn make(&self, request: &Request, inbound: &mut Inbound<'_>, config: &Arc<Config>) -> Made {
+    pub(super) async fn make(&self, request: &Request<'_>, inbound: &mut Inbound<'_>, config: &Arc<Config>) -> Made {
         let started = Instant::now();
-        let route = Route::of(&request.path);
+        let route = Route::of(request.path);
         let mut facts = Facts::default();
-        let answer = self.answer(request, route, inbound, &mut facts, config).await;
-        let answer = limit::settle(&self.shared, config, request, route, &mut facts, answer).await;
-        facts.body_read = inbound.read;
-        let took = started.elapsed();
-        if facts.flooding {
-            limit::slow_down(&self.shared).await;
-        }
-        Made { answer, facts, took }
-    }
-
-    /// Writes the answer and the books; true if another request may follow.
-    pub(super) async fn deliver(
-        &self,
-        stream: &mut Stream,
-        request: &Request,
-        made: &Made,
-        after: After,
-        config: &Config,
-    ) -> bool {
-        let Made { answer, facts, took } = made;
-        let head_only = request.method == Method::Head;
-        let written = write::answer(stream, answer, &request.id, head_only, after, config.limits.body_timeout).await;
-        let log_access = config.log.access && !facts.flooding;
-        self.access.record(request, Route::of(&request.path), answer, facts, *took, log_access);
-        if written && after == After::Close {
-            linger(stream).await;
-        }
-        written && after != After::Close
-    }
-
-    async fn answer(
-        &self,
-        request: &Request,
-        route: Route<'_>,
-        inbound: &mut Inbound<'_>,
-        facts: &mut Facts,
-        config: &Arc<Config>,
-    ) -> Answer {
-        match route {
+        let answer = match route {
             Route::Api { tenant, segment } => {
-                let called = api::Called { tenant, segment, config };
-                api::answer(&self.shared, request, called, inbound, facts).await
+                let called = api::Called { tenant, segment, config, at: started };
+                api::answer(&self.shared, request, called, inbound, &mut facts).await
             }
             Route::Livez => Answer::new(200, TEXT, "alive\n"),
             Route::Readyz => {
                 let (status, text) = self.shared.readiness();
                 Answer::new(status, TEXT, text)
             }
-            Route::Landing => pages::landing(&request.query),
+            Route::Landing => pages::landing(request.query),
             Route::Nothing => Answer::new(404, TEXT, "Nothing here. The BBB API is at /bigbluebutton/api.\n"),
+        };
+        let answer = limit::settle(&self.shared, config, request, route, &mut facts, answer);
+        facts.body_read = inbound.read;
+        let at = Instant::now();
+        if facts.flooding {
+            limit::slow_down(&self.shared).await;
         }
+        Made { answer, facts, took: at - started, at }
+    }
+
+    /// Writes the answer and the books; true if another request may follow.
+    pub(super) async fn deliver(
+        &self,
+        stream: &mut Stream,
+        request: &Request<'_>,
+        made: &Made,
+        after: After,
+        config: &Config,
+    ) -> bool {
+        let Made { answer, facts, took, .. } = made;
+        let head_only = request.method == Method::Head;
+        let written = write::answer(stream, answer, &request.id, head_only, after, config.limits.body_timeout).await;
+        let log_access = config.log.access && !facts.flooding;
+        self.access.record(request, Route::of(request.path), answer, facts, *took, log_access);
+        if written && after == After::Close {
+            linger(stream).await;
+        }
+        written && after != After::Close
     }
 
     /// Answers what does not become a request, and lets go.

@@ -57,7 +57,12 @@ impl<'a> Inbound<'a> {
         Self { from: None, announced: None, wants_continue: false, read: 0, is_broken: false }
     }
 
-    pub fn new(session: &'a mut ServerSession, request: &Request, memory: &'a Arc<Semaphore>, limit: Duration) -> Self {
+    pub fn new(
+        session: &'a mut ServerSession,
+        request: &Request<'_>,
+        memory: &'a Arc<Semaphore>,
+        limit: Duration,
+    ) -> Self {
         Self {
             from: Some(Source { session, memory, deadline: Instant::now() + limit }),
             announced: request.content_length.filter(|_| !request.chunked),

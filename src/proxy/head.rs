@@ -56,19 +56,19 @@ impl Scan {
 
 /// Who reads a request.
 #[derive(Debug)]
-pub enum Lane {
+pub enum Lane<'h> {
     /// A plain GET or HEAD without a body.
-    Direct { request: Box<Request>, close: bool },
+    Direct { request: Request<'h>, close: bool },
     /// Everything else.
     Session,
 }
 
 /// Chooses the lane of a complete head.
-pub fn lane(head: &[u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Lane {
+pub fn lane<'h>(head: &'h [u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Lane<'h> {
     read(head, scan, peer, trusted).unwrap_or(Lane::Session)
 }
 
-fn read(head: &[u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Option<Lane> {
+fn read<'h>(head: &'h [u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Option<Lane<'h>> {
     if scan.has_bare_line_feed {
         return None;
     }
@@ -99,7 +99,7 @@ fn read(head: &[u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -
         option if option.eq_ignore_ascii_case("close") => true,
         _ => return None,
     };
-    let request = Box::new(Request::new(method, target.as_bytes(), None, &fields, peer, trusted)?);
+    let request = Request::new(method, target.as_bytes(), None, &fields, peer, trusted)?;
     Some(Lane::Direct { request, close })
 }
 
@@ -108,7 +108,7 @@ fn read(head: &[u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[IpNet]) -
 mod tests {
     use super::*;
 
-    fn lane_of(text: &str) -> Lane {
+    fn lane_of(text: &str) -> Lane<'_> {
         let mut scan = Scan::default();
         let end = scan.end(text.as_bytes()).unwrap();
         assert_eq!(end, text.len());
@@ -144,10 +144,9 @@ mod tests {
     #[test]
     fn only_plain_gets_are_direct() {
         let ok = "GET /bigbluebutton/api/join?a=b HTTP/1.1\r\nHost: h\r\n";
-        let Lane::Direct { request, close } = lane_of(&format!("{ok}\r\n")) else { panic!("not direct") };
-        assert_eq!((request.path.as_str(), &request.query[..], request.host.as_str()), {
-            ("/bigbluebutton/api/join", &b"a=b"[..], "h")
-        });
+        let head = format!("{ok}\r\n");
+        let Lane::Direct { request, close } = lane_of(&head) else { panic!("not direct") };
+        assert_eq!((request.path, request.query, &*request.host), ("/bigbluebutton/api/join", &b"a=b"[..], "h"));
         assert!(!close);
         assert!(matches!(lane_of(&format!("{ok}Connection: close\r\n\r\n")), Lane::Direct { close: true, .. }));
         for rest in [

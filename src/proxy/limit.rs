@@ -141,10 +141,10 @@ pub fn unreadable(error: Option<&pingora::Error>) -> Answer {
 }
 
 /// After the answer is known: what no tenant has signed is counted, and beyond the limit the answer is another one.
-pub async fn settle(
+pub fn settle(
     shared: &Shared,
     config: &Config,
-    request: &Request,
+    request: &Request<'_>,
     route: Route<'_>,
     facts: &mut Facts,
     made: Answer,

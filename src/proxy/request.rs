@@ -1,7 +1,7 @@
 //! A request's head as values: parsed once, here.
 //!
 //! The query stays raw bytes, because checksums are made over raw bytes. The client's address and request id are
-//! believed from a header only if the peer is a trusted proxy.
+//! believed from a header only if the peer is a trusted proxy. Nothing is copied that can be read where it came.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -12,20 +12,20 @@ use pingora::http::RequestHeader;
 use super::host;
 use crate::bbb::Method;
 
-/// What a request says before its body.
+/// What a request says before its body. The lifetime is that of the head it was read from.
 #[derive(Debug)]
-pub struct Request {
+pub struct Request<'h> {
     pub method: Method,
     /// Raw path, as received.
-    pub path: String,
+    pub path: &'h str,
     /// Raw bytes after the first `?`.
-    pub query: Vec<u8>,
+    pub query: &'h [u8],
     /// Lower-case, without port; empty if there is none.
-    pub host: String,
+    pub host: Cow<'h, str>,
     /// Lower-case media type without parameters.
-    pub media_type: String,
+    pub media_type: Cow<'h, str>,
     /// The header as received, for multipart boundaries.
-    pub content_type: String,
+    pub content_type: &'h str,
     /// `None` without the header, which with `chunked` means unknown.
     pub content_length: Option<u64>,
     pub chunked: bool,
@@ -116,9 +116,9 @@ fn text(value: &[u8]) -> &str {
     std::str::from_utf8(value).ok().filter(|_| is_plain).unwrap_or_default()
 }
 
-impl Request {
+impl<'h> Request<'h> {
     /// `None` if the path is not UTF-8, which no path of ours is.
-    pub fn read(head: &RequestHeader, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Option<Self> {
+    pub fn read(head: &'h RequestHeader, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Option<Self> {
         let authority = head.uri.authority().map(|authority| authority.as_str());
         Self::new(head.method.as_str(), head.raw_path(), authority, &Fields::of(head), peer, trusted)
     }
@@ -126,9 +126,9 @@ impl Request {
     /// From a head in pieces; `authority` is that of an absolute-form target.
     pub fn new(
         method: &str,
-        target: &[u8],
-        authority: Option<&str>,
-        fields: &Fields<'_>,
+        target: &'h [u8],
+        authority: Option<&'h str>,
+        fields: &Fields<'h>,
         peer: Option<SocketAddr>,
         trusted: &[IpNet],
     ) -> Option<Self> {
@@ -151,11 +151,11 @@ impl Request {
                 "POST" => Method::Post,
                 _ => Method::Other,
             },
-            path: std::str::from_utf8(path).ok()?.to_owned(),
-            query: query.to_owned(),
+            path: std::str::from_utf8(path).ok()?,
+            query,
             host: bare_host(host),
-            media_type: media_type.to_ascii_lowercase(),
-            content_type: fields.content_type.to_owned(),
+            media_type: lower_case(media_type),
+            content_type: fields.content_type,
             content_length: fields.content_length.trim().parse().ok(),
             chunked: fields.is_chunked,
             expects_continue: fields.expect.eq_ignore_ascii_case("100-continue"),
@@ -201,13 +201,20 @@ fn forwarded_client(header: &str, is_trusted: impl Fn(IpAddr) -> bool) -> Option
     client
 }
 
-fn bare_host(host: &str) -> String {
+fn bare_host(host: &str) -> Cow<'_, str> {
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let end = match host.strip_prefix('[') {
         Some(v6) => v6.find(']').map_or(host.len(), |bracket| bracket + 2),
         None => host.find(':').unwrap_or(host.len()),
     };
-    host[..end].trim_end_matches('.').to_ascii_lowercase()
+    lower_case(host[..end].trim_end_matches('.'))
+}
+
+fn lower_case(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(text.to_ascii_lowercase());
+    }
+    Cow::Borrowed(text)
 }
 
 fn is_request_id(id: &str) -> bool {
@@ -216,9 +223,7 @@ fn is_request_id(id: &str) -> bool {
 
 /// Sixteen hex digits.
 pub fn new_request_id() -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let number = rand::random::<u64>();
-    (0..16).map(|place| char::from(DIGITS[(number >> (60 - 4 * place)) as usize & 15])).collect()
+    const_hex::encode(rand::random::<[u8; 8]>())
 }
 
 #[cfg(test)]
@@ -226,13 +231,14 @@ pub fn new_request_id() -> String {
 mod tests {
     use super::*;
 
-    fn request(target: &str, headers: &[(&'static str, &str)], peer: &str) -> Request {
-        let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+    /// The head lives as long as the test.
+    fn request(target: &str, headers: &[(&'static str, &str)], peer: &str) -> Request<'static> {
+        let head = Box::leak(Box::new(RequestHeader::build("GET", target.as_bytes(), None).unwrap()));
         for (name, value) in headers {
             head.append_header(*name, *value).unwrap();
         }
         let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-        Request::read(&head, Some(peer.parse().unwrap()), &trusted).unwrap()
+        Request::read(head, Some(peer.parse().unwrap()), &trusted).unwrap()
     }
 
     #[test]

@@ -38,24 +38,21 @@ pub async fn exchange(
     session.set_keepalive(Some(config.limits.keepalive.as_secs().max(1)));
     // The whole head is there already, so this waits for nothing.
     let read = tokio::time::timeout(config.limits.header_timeout, session.read_request()).await;
-    let request = match read {
-        Ok(Ok(true)) => {
-            let head = session.req_header();
-            let request = host::is_one(head).then(|| Request::read(head, peer, &config.listen.trusted_proxies));
-            request.flatten().ok_or_else(|| limit::unreadable(None))
-        }
+    let head = match read {
+        // A copy, because the body is read through the session.
+        Ok(Ok(true)) => Ok(session.req_header().clone()),
         Ok(Err(error)) => {
             debug!(kind = error.etype().as_str(); "unreadable request");
             Err(limit::unreadable(Some(&error)))
         }
         Ok(Ok(false)) | Err(_) => return None,
     };
-    let request = match request {
-        Ok(request) => request,
-        Err(refusal) => {
-            app.refuse(&mut into_stream(session)?, &refusal).await;
-            return None;
-        }
+    let trusted = &config.listen.trusted_proxies;
+    let readable = head.as_ref().ok().filter(|head| host::is_one(head));
+    let Some(request) = readable.and_then(|head| Request::read(head, peer, trusted)) else {
+        let refusal = head.err().unwrap_or_else(|| limit::unreadable(None));
+        app.refuse(&mut into_stream(session)?, &refusal).await;
+        return None;
     };
 
     let mut inbound = Inbound::new(&mut session, &request, &app.shared.body_memory, config.limits.body_timeout);

@@ -1,6 +1,5 @@
 //! An answer as bytes, in one write: a second one would cost as much as everything else.
 
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,8 +12,8 @@ use crate::clock::{Clock, SystemClock};
 
 /// Bodies up to this many bytes are copied behind the head; bigger ones are written from where they are.
 const COPIED: usize = 4096;
-/// Room for a head; that of a redirect is the longest.
-const HEAD_ROOM: usize = 1024;
+/// Room for a head without the headers that an answer brings along.
+const HEAD_ROOM: usize = 256;
 
 /// What is to become of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +33,11 @@ pub async fn answer(
     after: After,
     limit: Duration,
 ) -> bool {
-    let mut bytes = BytesMut::with_capacity(HEAD_ROOM);
-    head(&mut bytes, answer, id, after);
     let body = if head_only { Bytes::new() } else { answer.body.clone() };
+    let headers: usize = answer.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    let copied = if body.len() <= COPIED { body.len() } else { 0 };
+    let mut bytes = BytesMut::with_capacity(HEAD_ROOM + headers + copied);
+    head(&mut bytes, answer, id, after);
     let written = async {
         if body.len() <= COPIED {
             bytes.extend_from_slice(&body);
@@ -56,11 +57,16 @@ pub async fn answer(
 
 /// Everything before the body.
 fn head(bytes: &mut BytesMut, answer: &Answer, id: &str, after: After) {
+    let mut number = itoa::Buffer::new();
     let reason = StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason());
-    // Writing into memory does not fail.
-    let _ = write!(bytes, "HTTP/1.1 {} {}\r\nDate: ", answer.status, reason.unwrap_or("Unknown"));
+    bytes.extend_from_slice(b"HTTP/1.1 ");
+    bytes.extend_from_slice(number.format(answer.status).as_bytes());
+    bytes.extend_from_slice(b" ");
+    bytes.extend_from_slice(reason.unwrap_or("Unknown").as_bytes());
+    bytes.extend_from_slice(b"\r\nDate: ");
     date(bytes);
-    let _ = write!(bytes, "\r\nContent-Length: {}", answer.body.len());
+    bytes.extend_from_slice(b"\r\nContent-Length: ");
+    bytes.extend_from_slice(number.format(answer.body.len()).as_bytes());
     if !answer.body.is_empty() {
         field(bytes, "Content-Type", &answer.content_type);
     }

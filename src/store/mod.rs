@@ -82,7 +82,8 @@ pub struct Changes {
     pub everything: bool,
 }
 
-/// Durable state. All methods are atomic; a returned `Ok` is on disk. A call that is dropped before it returns may or may
+/// Durable state. All methods are atomic; a returned `Ok` is on disk, and outlives even a power cut unless said
+/// otherwise. A call that is dropped before it returns may or may
 /// not be carried out, at once but no later.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -108,7 +109,8 @@ pub trait Store: Send + Sync {
     /// Binds a meeting id, if nobody did: the one place where two processes meet. Refused if the server is gone.
     async fn claim(&self, placement: Placement) -> Result<Claim, StoreError>;
     /// Fills in what the server answered. Lost if the placement no longer points to `server`. No version is asked for:
-    /// several processes may confirm what one server has.
+    /// several processes may confirm what one server has. Outlives the process but perhaps not a power cut: then the
+    /// claim is left, and the server's next list confirms it again.
     async fn confirm(
         &self,
         key: &MeetingKey,

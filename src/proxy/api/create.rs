@@ -46,7 +46,7 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
         // The bare media type: some releases refuse a charset parameter (bbb-api.md section 4.1).
         ("application/xml", slides.bytes)
     });
-    let order = CreateOrder { wish, params, body, deadline: caller.deadline, lent };
+    let order = CreateOrder { wish, params, body, deadline: caller.deadline(), lent };
     let created = caller.shared.placer.create(order).await?;
     let body = caller.for_tenant(created.body, &bbb_id, &key.meeting)?;
     let answer = Answer::xml(body).no_cache().from_server(&created.server, created.upstream);

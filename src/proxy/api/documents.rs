@@ -29,7 +29,7 @@ pub async fn insert_document(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> 
     let body = Body::Stream("application/xml".to_owned(), inbound.announced(), stream);
     let max = caller.config.api.max_slides;
     // A slow caller must run out of time before the server seems to: the server is not to blame.
-    let upload_by = caller.deadline - caller.config.api.request_timeout.mul_f64(ANSWER_SHARE);
+    let upload_by = caller.deadline() - caller.config.api.request_timeout.mul_f64(ANSWER_SHARE);
     let pump = pin!(async move {
         loop {
             let next = timeout_at(upload_by.into(), inbound.next(max)).await;

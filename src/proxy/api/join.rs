@@ -15,6 +15,9 @@ use crate::proxy::answer::Answer;
 use crate::proxy::pages;
 use crate::store::{ParamCall, ServerRecord};
 
+/// What follows the signed part at most.
+const CHECKSUM_ROOM: usize = "&checksum=".len() + 128;
+
 pub fn join(mut caller: Caller<'_>) -> Answer {
     let key = match caller.meeting_key() {
         Ok(key) => key,
@@ -59,10 +62,13 @@ fn redirect(caller: &mut Caller<'_>, server: &Arc<ServerRecord>, called: &str) -
     let params = &mut caller.params;
     caller.tenant.apply_rules(ParamCall::Join, params);
     params.ensure("meetingID", called);
-    let query = params.to_query();
-    let checksum = bbb::sign("join", &query, &server.secret, server.checksum);
-    let location = [server.url.as_str(), "join?", &query, "&checksum=", &checksum].concat();
-    let mut answer = Answer::redirect(location).no_cache();
+    let mut location = [server.url.as_str(), "join?"].concat();
+    let signed_from = location.len();
+    params.write_query(&mut location, CHECKSUM_ROOM);
+    let checksum = bbb::sign("join", &location[signed_from..], &server.secret, server.checksum);
+    location.push_str("&checksum=");
+    location.push_str(&checksum);
+    let mut answer = Answer::redirect(location);
     answer.server = Some(server.clone());
     answer
 }
@@ -74,7 +80,7 @@ pub fn refused(config: &Config, answer: Answer) -> Answer {
         return answer;
     }
     match bbb::error_redirect(&own_page(config), &[(error.key.as_ref(), error.message.as_ref())]) {
-        Some(location) => Answer::redirect(location).no_cache().failed_with(&error.key, error.blame),
+        Some(location) => Answer::redirect(location).failed_with(&error.key, error.blame),
         None => answer,
     }
 }
@@ -94,7 +100,7 @@ fn failed(caller: &Caller<'_>, error: &ApiError) -> Answer {
         .flatten()
         .find_map(|target| bbb::error_redirect(target, &errors));
     match location {
-        Some(location) => Answer::redirect(location).no_cache().failed_with(&error.key, error.blame),
+        Some(location) => Answer::redirect(location).failed_with(&error.key, error.blame),
         None => Answer::error(error),
     }
 }

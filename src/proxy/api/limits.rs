@@ -1,7 +1,5 @@
 //! What a signed call may have: its tenant's rate, a place among the calls to all servers, and a join link's uses.
 
-use std::time::Instant;
-
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Caller, join};
@@ -20,7 +18,7 @@ pub async fn admit(caller: &Caller<'_>, facts: &mut Facts) -> Result<Option<[Own
     let limiter = &caller.shared.limiter;
     let client = caller.request.client;
     let tenant = &caller.tenant;
-    let now = Instant::now();
+    let now = caller.at;
     let mut admitted = limiter.tenant(tenant.id(), tenant.record.max_requests, &caller.config, now);
     if admitted.is_ok() && caller.call == Call::Join {
         admitted = limiter.join(client, &caller.checksum, &caller.config, now);

@@ -12,6 +12,7 @@ mod meetings;
 mod recordings;
 mod verify;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,16 +35,17 @@ const INCOMPLETE_HEADER: &str = "X-Usher-Incomplete";
 struct Caller<'a> {
     shared: &'a Shared,
     config: Arc<Config>,
-    request: &'a Request,
+    request: &'a Request<'a>,
     call: Call,
     tenant: Arc<Tenant>,
     /// All parameters of query and form, without the checksum.
     params: Params,
-    checksum: Vec<u8>,
+    checksum: Cow<'a, [u8]>,
     /// What is left of the body: unread for documents, read and empty for forms.
     form: Option<Held>,
     now: Millis,
-    deadline: Instant,
+    /// When it was called.
+    at: Instant,
 }
 
 impl Caller<'_> {
@@ -62,8 +64,13 @@ impl Caller<'_> {
         Ok(MeetingKey { tenant: self.tenant.id(), meeting: MeetingId::new(id) })
     }
 
+    /// When the caller is answered at the latest.
+    fn deadline(&self) -> Instant {
+        self.at + self.config.api.request_timeout
+    }
+
     fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.deadline().saturating_duration_since(Instant::now())
     }
 }
 
@@ -72,12 +79,13 @@ pub struct Called<'a> {
     pub tenant: Option<&'a str>,
     pub segment: &'a str,
     pub config: &'a Arc<Config>,
+    pub at: Instant,
 }
 
 /// Answers a request to the API of the tenant named by path or host.
 pub async fn answer(
     shared: &Shared,
-    request: &Request,
+    request: &Request<'_>,
     called: Called<'_>,
     inbound: &mut Inbound<'_>,
     facts: &mut Facts,
@@ -95,7 +103,7 @@ pub async fn answer(
         return answer;
     }
     let verified = match tenant {
-        Some(tenant) => verify::verify(shared, config, request, call, tenant, inbound).await,
+        Some(tenant) => verify::verify(shared, &called, request, call, tenant, inbound).await,
         // An unknown tenant must look like a wrong secret.
         None => Err(Answer::error(&ApiError::checksum())),
     };
@@ -109,18 +117,17 @@ pub async fn answer(
         Ok(places) => places,
         Err(refused) => return refused,
     };
-    match dispatch(caller, inbound).await {
+    if call == Call::Join {
+        return join::join(caller);
+    }
+    match dispatch(&caller, inbound).await {
         Ok(answer) => answer,
         Err(error) if answers_in_json(call) => Answer::json_error(&error),
         Err(error) => Answer::error(&error),
     }
 }
 
-async fn dispatch(caller: Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
-    if caller.call == Call::Join {
-        return Ok(join::join(caller));
-    }
-    let caller = &caller;
+async fn dispatch(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
     match caller.call {
         Call::Create => create::create(caller, inbound).await,
         Call::End => meetings::end(caller).await,
@@ -143,7 +150,7 @@ async fn dispatch(caller: Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answe
 }
 
 /// The version document; needs no checksum, and ignores one.
-fn index(request: &Request) -> Answer {
+fn index(request: &Request<'_>) -> Answer {
     let answer = if request.media_type == "application/json" {
         Answer::new(200, JSON, bbb::version_json())
     } else {
@@ -153,7 +160,7 @@ fn index(request: &Request) -> Answer {
 }
 
 /// Calls that are refused without looking at a signature.
-fn refuse_outright(call: Call, request: &Request) -> Option<Answer> {
+fn refuse_outright(call: Call, request: &Request<'_>) -> Option<Answer> {
     match call {
         Call::SessionBound(session_call) => {
             let error = ApiError::client(

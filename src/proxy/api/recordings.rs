@@ -128,7 +128,7 @@ pub async fn put_text_track(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> R
     };
     let started = Instant::now();
     let length = Some(held.bytes.len() as u64);
-    let body = Body::Stream(caller.request.content_type.clone(), length, held.bytes.clone().into());
+    let body = Body::Stream(caller.request.content_type.to_owned(), length, held.bytes.clone().into());
     let placer = &caller.shared.placer;
     let answer = placer.client.call(&server, caller.call.name(), &caller.params.to_query(), body, caller.left()).await;
     relay_json(caller, &server, answer, started)

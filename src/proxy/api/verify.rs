@@ -5,10 +5,10 @@
 //! so, because whoever learns one such checksum can send any parameters with it. For the same reason a form beside a
 //! signed query is refused unless that setting is on.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::{Caller, allows_media_type, is_read};
+use super::{Called, Caller, allows_media_type, is_read};
 use crate::bbb::{self, Call, Params};
 use crate::config::Config;
 use crate::error::ApiError;
@@ -22,27 +22,26 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 pub async fn verify<'a>(
     shared: &'a Shared,
-    config: &Arc<Config>,
-    request: &'a Request,
+    called: &Called<'_>,
+    request: &'a Request<'a>,
     call: Call,
     tenant: &Arc<Tenant>,
     inbound: &mut Inbound<'_>,
 ) -> Result<Caller<'a>, Answer> {
-    let config = config.clone();
+    let config = called.config.clone();
     let now = shared.placer.clock.now();
-    let deadline = Instant::now() + config.api.request_timeout;
     if request.query.len() > config.api.max_query {
         let error = ApiError::too_large("The query is too long.");
         return Err(Answer { status: 414, ..Answer::error(&error) });
     }
     let form = read_form(shared, &config, request, inbound).await?;
-    let stripped = bbb::strip_checksum(&request.query);
+    let stripped = bbb::strip_checksum(request.query);
     let form_bytes = form.as_ref().map_or(&b""[..], |form| &form.bytes);
     let body_params = Params::parse(form_bytes, config.api.max_params).map_err(|_| too_many())?;
-    let given = match &stripped.checksum {
-        Some(checksum) => checksum.to_vec(),
-        None => bbb::first_value(form_bytes, "checksum").unwrap_or_default().as_bytes().to_vec(),
-    };
+    let given = stripped.checksum.unwrap_or_else(|| {
+        let in_form = bbb::first_value(form_bytes, "checksum");
+        Cow::Owned(in_form.unwrap_or_default().into_owned().into_bytes())
+    });
     let holds = |signed: &[u8]| {
         let allowed = &config.api.checksum_algorithms;
         !given.is_empty() && bbb::verify(call.name(), signed, &given, tenant.secrets(now), allowed)
@@ -63,14 +62,15 @@ pub async fn verify<'a>(
     }
     let mut params = Params::parse(&stripped.rest, config.api.max_params).map_err(|_| too_many())?;
     params.append_form(form_bytes, config.api.max_params).map_err(|_| too_many())?;
-    Ok(Caller { shared, config, request, call, tenant: tenant.clone(), params, checksum: given, form, now, deadline })
+    let tenant = tenant.clone();
+    Ok(Caller { shared, config, request, call, tenant, params, checksum: given, form, now, at: called.at })
 }
 
 /// A form is part of what may be signed, so it is read before the signature is looked at, within its own bound.
 async fn read_form(
     shared: &Shared,
     config: &Config,
-    request: &Request,
+    request: &Request<'_>,
     inbound: &mut Inbound<'_>,
 ) -> Result<Option<Held>, Answer> {
     if is_read(request.method) || !request.has_body() || request.media_type != FORM {

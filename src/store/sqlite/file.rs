@@ -125,7 +125,7 @@ fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL: a commit is on disk before it is answered. NORMAL would lose the last ones in a power cut.
+    // FULL: a commit is on disk before it is answered. NORMAL may lose the last ones in a power cut (see `writer.rs`).
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_size_limit", LOG_SIZE)?;

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 pub use backup::{BackupSummary, restore, verify_backup};
 
 use self::reader::Reading;
-use self::writer::{Task, Writing};
+use self::writer::{Durability, Task, Writing};
 use super::{
     Change, Changes, Claim, Confirmation, Cursor, Eviction, Known, Placement, ServerRecord, Store, StoreError,
     TenantRecord, Version,
@@ -80,8 +80,16 @@ impl SqliteStore {
         F: FnOnce(&Writing<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
+        self.write_with(Durability::PowerCut, work).await
+    }
+
+    async fn write_with<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Writing<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
         let queues = self.queues.as_ref().ok_or_else(closed)?;
-        let (task, receiver) = Task::new(work);
+        let (task, receiver) = Task::new(durability, work);
         queues.writes.try_send(Box::new(task)).map_err(refused)?;
         receiver.await.map_err(|_| closed())?
     }
@@ -175,7 +183,8 @@ impl Store for SqliteStore {
         confirmation: Confirmation,
     ) -> Result<Change, StoreError> {
         let key = key.clone();
-        self.write(move |writing| placements::confirm(writing, &key, server, &confirmation)).await
+        let confirm = move |writing: &Writing<'_>| placements::confirm(writing, &key, server, &confirmation);
+        self.write_with(Durability::Process, confirm).await
     }
 
     async fn move_placement(

@@ -134,8 +134,9 @@ async fn a_failed_job_undoes_itself_alone() {
     let directory = Directory::fresh();
     let (store, ..) = furnished(&directory).await;
     let path = directory.path("usher.db");
-    let (good, mut good_answer) = Task::new(|writing: &Writing<'_>| servers::add(writing, server("two")).map(drop));
-    let (bad, mut bad_answer) = Task::new(|writing: &Writing<'_>| -> Result<(), StoreError> {
+    let (good, mut good_answer) =
+        Task::new(Durability::PowerCut, |writing: &Writing<'_>| servers::add(writing, server("two")).map(drop));
+    let (bad, mut bad_answer) = Task::new(Durability::PowerCut, |writing: &Writing<'_>| -> Result<(), StoreError> {
         servers::add(writing, server("three"))?;
         Err(StoreError::Refused("no".to_owned()))
     });
@@ -151,11 +152,13 @@ async fn a_failed_job_undoes_itself_alone() {
 async fn a_lost_transaction_fails_every_job_in_it() {
     let directory = Directory::fresh();
     let (store, ..) = furnished(&directory).await;
-    let (first, mut first_answer) = Task::new(|writing: &Writing<'_>| servers::add(writing, server("two")).map(drop));
+    let (first, mut first_answer) =
+        Task::new(Durability::PowerCut, |writing: &Writing<'_>| servers::add(writing, server("two")).map(drop));
     // Some failures make SQLite give up the transaction in the middle; this job does it by itself.
     let (lost, mut lost_answer) =
-        Task::new(|writing: &Writing<'_>| Ok(writing.connection.execute_batch("ROLLBACK")?));
-    let (last, mut last_answer) = Task::new(|writing: &Writing<'_>| servers::add(writing, server("three")).map(drop));
+        Task::new(Durability::PowerCut, |writing: &Writing<'_>| Ok(writing.connection.execute_batch("ROLLBACK")?));
+    let (last, mut last_answer) =
+        Task::new(Durability::PowerCut, |writing: &Writing<'_>| servers::add(writing, server("three")).map(drop));
     let connection = file::connect(&directory.path("usher.db")).unwrap();
     let tasks: Vec<Box<dyn writer::Job>> = vec![Box::new(first), Box::new(lost), Box::new(last)];
     tokio::task::spawn_blocking(move || batch(connection, tasks)).await.unwrap();
@@ -163,6 +166,47 @@ async fn a_lost_transaction_fails_every_job_in_it() {
         assert!(matches!(answer.try_recv().unwrap(), Err(StoreError::Failed(_))));
     }
     assert_eq!(store.servers().await.unwrap().len(), 1);
+}
+
+/// What a power cut leaves cannot be tried here; that SQLite is told to flush can.
+#[tokio::test]
+async fn only_what_the_servers_know_is_left_unflushed() {
+    let directory = Directory::fresh();
+    let (_store, ..) = furnished(&directory).await;
+    let path = directory.path("usher.db");
+    let run = |wanted: Vec<Durability>| {
+        let path = path.clone();
+        move || {
+            let (jobs, answers): (Vec<_>, Vec<_>) = wanted
+                .into_iter()
+                .map(|durability| {
+                    let look = |writing: &Writing<'_>| {
+                        Ok(writing.connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?)
+                    };
+                    let (task, answer) = Task::new(durability, look);
+                    (Box::new(task) as Box<dyn writer::Job>, answer)
+                })
+                .unzip();
+            batch(file::connect(&path).unwrap(), jobs);
+            answers.into_iter().map(|mut answer| answer.try_recv().unwrap().unwrap()).collect::<Vec<i64>>()
+        }
+    };
+    let (normal, full) = (1, 2);
+    let (process, power_cut) = (Durability::Process, Durability::PowerCut);
+    for (wanted, expected) in [
+        (vec![process], vec![normal]),
+        (vec![power_cut], vec![full]),
+        (vec![process, power_cut, process], vec![full; 3]),
+    ] {
+        assert_eq!(tokio::task::spawn_blocking(run(wanted)).await.unwrap(), expected);
+    }
+    let connection = file::connect(&path).unwrap();
+    let mut current = power_cut;
+    for (wanted, expected) in [(process, normal), (power_cut, full)] {
+        writer::set_durability(&connection, &mut current, wanted).unwrap();
+        let is: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
+        assert_eq!((current, is), (wanted, expected), "and back");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The one thread that writes, with group commit.
 //!
 //! It takes what is waiting, runs each job in a savepoint of one transaction, commits once, and only then answers: a
-//! rush of claims costs one disk flush, and no `Ok` is told before it is on disk. A job that fails undoes itself alone;
+//! rush of claims costs one disk flush, and no `Ok` is told before it is on disk. What can be learned again from the
+//! servers is written at once but flushed with the next claim: a kill does not lose it, a power cut may. A job that fails undoes itself alone;
 //! a transaction that fails undoes and fails all of them. Nothing survives a failure inside the thread, so the next
 //! job simply tries again: a full disk that has been cleared needs no restart.
 
@@ -26,8 +27,18 @@ pub struct Writing<'a> {
     pub now: Millis,
 }
 
+/// What a change must outlive before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// The end of this process, however it ends.
+    Process,
+    /// The end of the machine's power.
+    PowerCut,
+}
+
 /// One unit of work and whoever waits for it.
 pub trait Job: Send {
+    fn durability(&self) -> Durability;
     /// `false` asks for the savepoint to be undone.
     fn run(&mut self, writing: &Writing<'_>) -> bool;
     /// Tells the result; `failure` if the transaction around it was lost.
@@ -36,6 +47,7 @@ pub trait Job: Send {
 
 /// A job around a closure.
 pub struct Task<T, F> {
+    durability: Durability,
     work: Option<F>,
     result: Result<T, StoreError>,
     reply: oneshot::Sender<Result<T, StoreError>>,
@@ -46,10 +58,10 @@ where
     F: FnOnce(&Writing<'_>) -> Result<T, StoreError> + Send,
     T: Send,
 {
-    pub fn new(work: F) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+    pub fn new(durability: Durability, work: F) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
         let (reply, receiver) = oneshot::channel();
         let never_ran = Err(StoreError::Failed("the operation was not run".to_owned()));
-        (Self { work: Some(work), result: never_ran, reply }, receiver)
+        (Self { durability, work: Some(work), result: never_ran, reply }, receiver)
     }
 }
 
@@ -58,6 +70,10 @@ where
     F: FnOnce(&Writing<'_>) -> Result<T, StoreError> + Send,
     T: Send,
 {
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
     fn run(&mut self, writing: &Writing<'_>) -> bool {
         let Some(work) = self.work.take() else { return false };
         // Whoever gave up waiting, because another process held the database for long, has told so to its caller.
@@ -88,6 +104,8 @@ fn reason(failure: &StoreError) -> String {
 /// Body of the writer thread; ends when every sender is gone and the queue is empty.
 pub fn run(connection: Connection, origin: &str, mut queue: mpsc::Receiver<Box<dyn Job>>) {
     let mut since_pruned = PRUNE_EVERY;
+    // As `file::connect` has set it.
+    let mut current = Durability::PowerCut;
     while let Some(first) = queue.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH {
@@ -100,7 +118,10 @@ pub fn run(connection: Connection, origin: &str, mut queue: mpsc::Receiver<Box<d
             since_pruned = 0;
         }
         let writing = Writing { connection: &connection, origin, now: SystemClock.now() };
-        let failure = transact(&writing, &mut batch, prunes).err();
+        let wanted = batch.iter().map(|job| job.durability()).max().unwrap_or(Durability::PowerCut);
+        let failure = set_durability(&connection, &mut current, wanted)
+            .and_then(|()| transact(&writing, &mut batch, prunes))
+            .err();
         if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
             log::error!("event=store_rollback_failed");
         }
@@ -130,6 +151,19 @@ fn transact(writing: &Writing<'_>, batch: &mut [Box<dyn Job>], prunes: bool) -> 
         journal::prune(connection, writing.now)?;
     }
     command(connection, "COMMIT")?;
+    Ok(())
+}
+
+/// The setting holds from the next transaction on.
+pub fn set_durability(connection: &Connection, current: &mut Durability, wanted: Durability) -> Result<(), StoreError> {
+    if *current != wanted {
+        let setting = match wanted {
+            Durability::Process => "NORMAL",
+            Durability::PowerCut => "FULL",
+        };
+        connection.pragma_update(None, "synchronous", setting)?;
+        *current = wanted;
+    }
     Ok(())
 }
 
