@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::BytesMut;
 use ipnet::IpNet;
 use pingora::ErrorType;
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use usher::bbb::Method;
 use usher::proxy::{Lane, Request, Scan, lane};
@@ -39,7 +40,7 @@ pub fn check(data: &[u8]) {
 
     let taken = lane(head, &scan, Some(peer), &trusted());
     let taken_of_pieces = lane(head, &scan_of_pieces, Some(peer), &trusted());
-    let by_session = by_session(text, peer);
+    let by_session = by_session(text);
     match (&taken, taken_of_pieces) {
         (Lane::Session, Lane::Session) => assert!(!must_be_direct(head), "a plain request needs no session"),
         (Lane::Direct { request, close }, Lane::Direct { request: of_pieces, close: close_of_pieces }) => {
@@ -48,7 +49,7 @@ pub fn check(data: &[u8]) {
             hides_nothing(head);
             let strict = is_strict(head, request, *close);
             let Some(read) = by_session else { panic!("a session refuses it") };
-            let Some(other) = read.request else { panic!("a session cannot read its target") };
+            let other = Request::read(&read.head, Some(peer), &trusted()).expect("a session reads it");
             assert_same(request, &other);
             assert!(read.has_no_body);
             // Of several `Connection` lines Pingora looks at the first alone, and `session.rs` at the others.
@@ -86,14 +87,14 @@ fn end_by_pieces(scan: &mut Scan, text: &[u8], cuts: &[u8]) -> Option<usize> {
 
 /// What a session of Pingora's makes of it.
 struct BySession {
-    request: Option<Request>,
+    head: RequestHeader,
     keeps: bool,
     has_no_body: bool,
     behind: Vec<u8>,
 }
 
 /// As `session.rs` does it. `None`: refused. A whole head needs nothing more from the connection.
-fn by_session(text: &[u8], peer: SocketAddr) -> Option<BySession> {
+fn by_session(text: &[u8]) -> Option<BySession> {
     let mut session = ServerSession::new_http1(Box::new(Cursor::new(Vec::new())));
     session.set_pipelining_enabled(true);
     session.set_pipelined_prefix(BytesMut::from(text));
@@ -106,13 +107,13 @@ fn by_session(text: &[u8], peer: SocketAddr) -> Option<BySession> {
             return None;
         }
     }
-    let request = Request::read(session.req_header(), Some(peer), &trusted());
+    let head = session.req_header().clone();
     let (keeps, has_no_body) = (session.get_keepalive().is_some(), session.is_body_done());
     let behind = match keeps && has_no_body {
         true => at_once(session.finish()).ok().flatten().and_then(|reused| reused.into_parts().1),
         false => Some(BytesMut::from(&text[end_by_lines(text).unwrap_or_default()..])),
     };
-    Some(BySession { request, keeps, has_no_body, behind: behind.unwrap_or_default().to_vec() })
+    Some(BySession { head, keeps, has_no_body, behind: behind.unwrap_or_default().to_vec() })
 }
 
 fn at_once<T>(future: impl Future<Output = T>) -> T {
