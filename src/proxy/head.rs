@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
+use memchr::{memchr, memchr2, memchr3};
 
 use super::request::{Fields, Request};
 
@@ -27,7 +28,7 @@ impl Scan {
     /// Length of the head in `bytes`, its empty line included, once it is there. To be called again with the same bytes
     /// and more; nothing is looked at twice.
     pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
-        while let Some(step) = memchr::memchr(b'\n', &bytes[self.looked_at..]) {
+        while let Some(step) = memchr(b'\n', &bytes[self.looked_at..]) {
             let feed = self.looked_at + step;
             let line_end = match bytes[..feed] {
                 [.., b'\r'] => feed - 1,
@@ -78,6 +79,11 @@ fn read<'h>(head: &'h [u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[Ip
     }
     let (method, target) = (parsed.method?, parsed.path?);
     if parsed.version != Some(1) || !matches!(method, "GET" | "HEAD") || !target.starts_with('/') {
+        return None;
+    }
+    // Pingora cuts a fragment off, and refuses the others where they should be encoded.
+    let target_bytes = target.as_bytes();
+    if memchr3(b'#', b'<', b'>', target_bytes).or_else(|| memchr2(b'"', b'`', target_bytes)).is_some() {
         return None;
     }
     let mut fields = Fields::default();
@@ -149,6 +155,7 @@ mod tests {
             "Expect: 100-continue\r\n\r\n",
             "Upgrade: websocket\r\nConnection: upgrade\r\n\r\n",
             "Connection: close, te\r\n\r\n",
+            "Connection: \u{fc}, close\r\n\r\n",
             "Host: g\r\n\r\n",
             "A: b\n\r\n",
             "A : b\r\n\r\n",
@@ -165,6 +172,11 @@ mod tests {
             "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
             "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a?b#c HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a?b=<c> HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a?b=\"c\" HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a`b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:b:c\r\n\r\n",
         ] {
             assert!(matches!(lane_of(whole), Lane::Session), "{whole:?}");
         }

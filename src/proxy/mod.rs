@@ -20,6 +20,7 @@ mod write;
 
 pub use answer::Answer;
 pub use app::PublicApp;
+pub use head::{Lane, Scan, lane};
 pub use request::Request;
 pub use route::Route;
 

@@ -76,7 +76,10 @@ impl<'a> Fields<'a> {
             }
             7 if is("upgrade") || is("trailer") => self.needs_session = true,
             10 if is("connection") => match self.connection {
-                "" => self.connection = text(value),
+                "" => {
+                    self.connection = text(value);
+                    self.needs_session |= self.connection.len() != value.len();
+                }
                 // Two lines are a list, which nobody needs to send.
                 _ => self.needs_session = true,
             },

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::Version;
+use http::header::CONNECTION;
 use log::debug;
+use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 
@@ -62,6 +64,7 @@ pub async fn exchange(
     // Pingora takes a missing chunk size for the end of the body; others need not, so nothing may follow chunks.
     let is_certain = !is_broken && !request.chunked && !made.facts.flooding;
     let keeps = is_certain && session.is_body_done() && session.get_keepalive().is_some();
+    let keeps = keeps && !wants_close(session.req_header());
     let after = match session.req_header().version {
         _ if !keeps || left <= 1 || app.shared.process.is_draining() => After::Close,
         Version::HTTP_11 => After::Keep,
@@ -73,6 +76,13 @@ pub async fn exchange(
     };
     let keeps = app.deliver(&mut stream, &request, &made, after, config).await;
     keeps.then(|| (stream, bytes.unwrap_or_default()))
+}
+
+/// Whether any `Connection` line says so: Pingora looks at the first one only, and at none that is not plain text.
+fn wants_close(head: &RequestHeader) -> bool {
+    let lines = head.headers.get_all(CONNECTION).iter();
+    let mut options = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 /// The connection as it is; HTTP/2 has no such thing.

@@ -9,6 +9,8 @@ mod checksum;
 mod config;
 #[path = "../../fuzz/properties/growth.rs"]
 mod growth;
+#[path = "../../fuzz/properties/head.rs"]
+mod head;
 #[path = "../../fuzz/properties/query.rs"]
 mod query;
 #[path = "../../fuzz/properties/route.rs"]
@@ -51,6 +53,11 @@ fn checksums() {
 #[test]
 fn answers_of_servers() {
     all_hold("answer", answer::check);
+}
+
+#[test]
+fn heads_and_lanes() {
+    all_hold("head", head::check);
 }
 
 #[test]

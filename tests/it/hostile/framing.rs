@@ -142,6 +142,12 @@ async fn honest_framing_is_understood() {
     let said = say(&pool.http, trailed.as_bytes(), PATIENCE).await;
     assert_eq!((pool.holders("trailed").len(), said.closed), (1, true), "{said:?}");
     assert!(matches!(said.statuses()[..], [200] | [200, 200]), "{said:?}");
+    // Who wants the connection closed says so in any of its lines.
+    for close in ["Connection: keep-alive\r\nConnection: close", "Connection: \u{fc}, close", "Connection: te, Close"] {
+        let request = format!("GET /livez HTTP/1.1\r\nHost: t\r\n{close}\r\n\r\n");
+        let said = say(&pool.http, request.as_bytes(), PATIENCE).await;
+        assert_eq!((said.statuses(), said.closed), (vec![200], true), "{close}: {said:?}");
+    }
     // Version 1.0 keeps nothing open unless asked, and knows no chunks.
     let old = say(&pool.http, b"GET /livez HTTP/1.0\r\nHost: t\r\n\r\n", PATIENCE).await;
     assert_eq!((old.statuses(), old.closed), (vec![200], true), "{old:?}");

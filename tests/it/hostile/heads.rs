@@ -113,6 +113,10 @@ async fn odd_methods_and_targets_are_answered() {
         ("GET ftp://t/x".to_owned(), &[400, 404]),
         ("GET  /livez".to_owned(), &[400, 404]),
         ("GET http://t:99999/x".to_owned(), &[400, 404]),
+        ("GET /livez?a=\"b\"".to_owned(), &[400]),
+        ("GET /livez?a=<b>".to_owned(), &[400]),
+        ("GET /livez`".to_owned(), &[400]),
+        ("GET /livez#fragment".to_owned(), &[200]),
     ] {
         let request = format!("{line} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
         let said = say(&pool.http, request.as_bytes(), PATIENCE).await;

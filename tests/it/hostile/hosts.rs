@@ -42,6 +42,9 @@ async fn a_host_is_one_name_or_none() {
         ("", "Host: alpha.test#beta", None),
         ("", "Host: alpha.test beta.test", None),
         ("", "Host: alpha.test\tx", None),
+        ("", "Host: alpha.test:beta.test", None),
+        ("", "Host: alpha.test:443:beta.test", None),
+        ("", "Host: [alpha.test]", None),
         ("http://alpha.test", "Host: beta.test", None),
         ("http://beta.test@alpha.test", "Host: alpha.test", None),
     ];
