@@ -195,7 +195,7 @@ pub fn sign(call: &str, query: &str, secret: &Secret, algorithm: Algorithm) -> S
 
 /// `hex(sha1(meetingID))`: the first part of BBB's internal meeting id and of the recording id (section 0).
 pub fn internal_prefix(meeting_id: &str) -> String {
-    const_hex::encode(&Sha1::digest(meeting_id.as_bytes()))
+    const_hex::encode(Sha1::digest(meeting_id.as_bytes()))
 }
 
 /// What BBB 2.4 to 2.6.17 and 2.7.0 to 2.7.7 sign for a form POST without a query (era B, section 2.4): all parameters

@@ -43,9 +43,9 @@ impl Tenant {
         &self.record.name
     }
 
-    /// Secrets a caller may sign with at `now`.
-    pub fn secrets(&self, now: Millis) -> impl Iterator<Item = &Secret> {
-        let in_force = move |retired: Option<Millis>| retired.is_none_or(|moment| moment > now);
+    /// Secrets a caller may sign with; `now` is asked for those that retire.
+    pub fn secrets(&self, now: impl Fn() -> Millis) -> impl Iterator<Item = &Secret> {
+        let in_force = move |retired: Option<Millis>| retired.is_none_or(|moment| moment > now());
         self.record.secrets.iter().filter(move |one| in_force(one.retired_at)).map(|one| &one.secret)
     }
 

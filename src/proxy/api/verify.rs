@@ -46,7 +46,7 @@ pub async fn verify<'a>(
     let holds = |signed: &[u8]| {
         let allowed = &config.api.checksum_algorithms;
         // The operator named the moment at which a secret retires, by the time of day.
-        let secrets = tenant.secrets(SystemClock.now());
+        let secrets = tenant.secrets(|| SystemClock.now());
         !given.is_empty() && bbb::verify(call.name(), signed, &given, secrets, allowed)
     };
     let unsigned_forms = config.api.unsigned_form_bodies;
