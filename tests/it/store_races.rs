@@ -40,7 +40,7 @@ fn again_and_again(
         let mut number = 0;
         while !signals.stop.load(Ordering::Acquire) {
             if signals.quiet.load(Ordering::Acquire) {
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::park_timeout(Duration::from_millis(1));
                 continue;
             }
             worked += u64::from(step(&pool, number));
