@@ -49,8 +49,6 @@ struct Connection {
     bytes: BytesMut,
     /// Requests that may still follow.
     left: u32,
-    /// Since when nothing was asked.
-    idle_since: Instant,
 }
 
 /// How waiting for a head ended.
@@ -67,8 +65,6 @@ pub(super) struct Made {
     answer: Answer,
     pub facts: Facts,
     took: Duration,
-    /// Since when the answer is there.
-    at: Instant,
 }
 
 impl PublicApp {
@@ -81,7 +77,7 @@ impl PublicApp {
         let config = self.shared.config.load_full();
         let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
         let left = config.limits.requests_per_connection;
-        let mut connection = Connection { stream, peer, bytes: BytesMut::new(), left, idle_since: Instant::now() };
+        let mut connection = Connection { stream, peer, bytes: BytesMut::new(), left };
         let Some(place) = limit::Place::take(&self.shared, peer, &config) else { return };
         // One long timer for the whole connection: moving it on is cheap, making one for each request is not.
         let mut timer = Box::pin(sleep(place.patience(config.limits.header_timeout)));
@@ -109,7 +105,7 @@ impl PublicApp {
             connection = next;
             connection.left = connection.left.saturating_sub(1);
             let patience = config.limits.keepalive + config.limits.header_timeout;
-            timer.as_mut().reset((connection.idle_since + patience).into());
+            timer.as_mut().reset(tokio::time::Instant::now() + patience);
         }
     }
 
@@ -126,7 +122,9 @@ impl PublicApp {
         match head::lane(&connection.bytes[..length], scan, connection.peer, trusted) {
             Lane::Direct { request, close } => {
                 let last = close || connection.left <= 1;
-                connection.idle_since = self.direct(&mut connection.stream, &request, last, config).await?;
+                if !self.direct(&mut connection.stream, &request, last, config).await {
+                    return None;
+                }
                 if connection.bytes.len() == length {
                     // Idle connections hold no buffer.
                     connection.bytes = BytesMut::new();
@@ -136,25 +134,19 @@ impl PublicApp {
                 Some(connection)
             }
             Lane::Session => {
-                let Connection { stream, peer, bytes, left, .. } = connection;
+                let Connection { stream, peer, bytes, left } = connection;
                 let (stream, bytes) = session::exchange(self, stream, bytes, peer, left, config).await?;
-                Some(Connection { stream, peer, bytes, left, idle_since: Instant::now() })
+                Some(Connection { stream, peer, bytes, left })
             }
         }
     }
 
-    /// Answers a request without a body. If another may follow: since when.
-    async fn direct(
-        &self,
-        stream: &mut Stream,
-        request: &Request<'_>,
-        last: bool,
-        config: &Arc<Config>,
-    ) -> Option<Instant> {
+    /// Answers a request without a body; true if another may follow.
+    async fn direct(&self, stream: &mut Stream, request: &Request<'_>, last: bool, config: &Arc<Config>) -> bool {
         let made = self.make(request, &mut Inbound::none(), config).await;
         let closes = last || made.facts.flooding || self.shared.process.is_draining();
         let after = if closes { After::Close } else { After::Keep };
-        self.deliver(stream, request, &made, after, config).await.then_some(made.at)
+        self.deliver(stream, request, &made, after, config).await
     }
 
     /// The answer to a request, in both lanes.
@@ -177,11 +169,11 @@ impl PublicApp {
         };
         let answer = limit::settle(&self.shared, config, request, route, &mut facts, answer);
         facts.body_read = inbound.read;
-        let at = Instant::now();
+        let took = started.elapsed();
         if facts.flooding {
             limit::slow_down(&self.shared).await;
         }
-        Made { answer, facts, took: at - started, at }
+        Made { answer, facts, took }
     }
 
     /// Writes the answer and the books; true if another request may follow.
@@ -193,7 +185,7 @@ impl PublicApp {
         after: After,
         config: &Config,
     ) -> bool {
-        let Made { answer, facts, took, .. } = made;
+        let Made { answer, facts, took } = made;
         let head_only = request.method == Method::Head;
         let written = write::answer(stream, answer, &request.id, head_only, after, config.limits.body_timeout).await;
         let log_access = config.log.access && !facts.flooding;

@@ -4,7 +4,17 @@ use crate::harness::{Builder, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_meeting_from_create_to_end() {
-    let pool = Builder::new(3).start().await;
+    from_create_to_end("2").await;
+}
+
+/// One worker runs on a scheduler of another kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_meeting_from_create_to_end_with_one_worker() {
+    from_create_to_end("1").await;
+}
+
+async fn from_create_to_end(threads: &str) {
+    let pool = Builder::new(3).set("USHER_PROCESS__THREADS", threads).start().await;
     let moodle = pool.front_end();
 
     let created = moodle.create("physics", "&attendeePW=ap&moderatorPW=mp").await.xml();
