@@ -136,3 +136,20 @@ fn about_tls(error: &rustls::Error) -> String {
         other => format!("TLS: the server's certificate is refused: {other}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_header_is_the_servers_clock() {
+        let told_at = |date: Option<&str>| {
+            let date = date.map(str::to_owned);
+            Answer { status: StatusCode::OK, content_type: String::new(), date, body: Bytes::new() }.told_at()
+        };
+        assert_eq!(told_at(Some("Sun, 06 Nov 1994 08:49:37 GMT")), Some(Millis(784_111_777_000)));
+        for bad in [None, Some(""), Some("now"), Some("Sun, 06 Nov 1994 08:49:37 CET")] {
+            assert_eq!(told_at(bad), None, "{bad:?}");
+        }
+    }
+}
