@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 INSTALL := tools/install-debian.sh
-# cmake: Pingora's zlib-ng; a C compiler: SQLite, ring, jemalloc.
+# cmake: Pingora's zlib-ng; a C compiler: SQLite, aws-lc, ring, jemalloc.
 BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates
 # The tests drive a real browser through a join link, and cut a network of their own (ip; unshare comes with Debian).
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2
@@ -71,7 +71,7 @@ bench-binary: build-packages
 
 # Seconds for each target, and which targets: make fuzz TARGET=query TIME=1800
 TIME ?= 60
-TARGET ?= query checksum answer head route tag config growth
+TARGET ?= query checksum answer head route tag config client_hello proxy_protocol growth
 
 .PHONY: fuzz
 fuzz: build-packages ## fuzz each target for TIME=60 seconds, or one: TARGET=query TIME=1800

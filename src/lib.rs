@@ -3,8 +3,8 @@
 //! The folders are layers; a module uses only what stands before it:
 //!
 //! ```text
-//! error, ids, clock → bbb → config → store, metrics, log → tenant, client, limit → pool → placement → process
-//!                   → proxy, admin → serve → sim, cli → main
+//! error, ids, clock → bbb → config → store, metrics, log, relay, tls → tenant, client, limit → pool → placement
+//!                   → process → proxy, l4, admin → serve → sim, cli → main
 //! ```
 //!
 //! `docs/architecture.md` walks through a `create` and a `join` file by file.
@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod l4;
 pub mod limit;
 pub mod log;
 pub mod metrics;
@@ -24,7 +25,9 @@ pub mod placement;
 pub mod pool;
 pub mod process;
 pub mod proxy;
+pub mod relay;
 pub mod serve;
 pub mod sim;
 pub mod store;
 pub mod tenant;
+pub mod tls;

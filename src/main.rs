@@ -10,7 +10,6 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // Fails only if somebody installed one before, which nobody can.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    usher::tls::install_provider();
     ExitCode::from(usher::cli::run(std::env::args_os()).code())
 }

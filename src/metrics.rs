@@ -19,6 +19,9 @@ const BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0,
 ];
 
+/// Seconds; from a page that is closed at once to a school day.
+const SESSION_BUCKETS: &[f64] = &[1.0, 10.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0];
+
 /// All metrics of one process.
 pub struct Metrics {
     registry: Registry,
@@ -35,6 +38,7 @@ pub struct Metrics {
     pub server_participants: IntGaugeVec,
     pub server_voice: IntGaugeVec,
     pub server_videos: IntGaugeVec,
+    pub server_connections: IntGaugeVec,
     pub server_reserved: GaugeVec,
     pub server_last_poll: GaugeVec,
     pub poll_duration: HistogramVec,
@@ -52,8 +56,18 @@ pub struct Metrics {
     pub store_duration: HistogramVec,
     pub own_network_fault: IntGauge,
     pub connections: IntGauge,
+    pub websocket_connections: IntGaugeVec,
+    pub websocket_bytes: IntCounterVec,
+    pub websocket_duration: HistogramVec,
+    pub l4_connections: IntGaugeVec,
+    pub l4_bytes: IntCounterVec,
+    pub l4_refused: IntCounterVec,
+    pub l4_failed: IntCounterVec,
     pub limited: IntCounterVec,
     pub log_lines_dropped: IntCounter,
+    pub certificate_expiry: IntGaugeVec,
+    pub certificates_refused: IntGauge,
+    pub tls_handshakes: IntCounterVec,
 }
 
 impl Metrics {
@@ -100,6 +114,11 @@ impl Metrics {
             server_participants: make.gauges("usher_server_participants", "People on the server.", &["server"])?,
             server_voice: make.gauges("usher_server_voice", "Voice participants.", &["server"])?,
             server_videos: make.gauges("usher_server_videos", "Webcams.", &["server"])?,
+            server_connections: make.gauges(
+                "usher_server_connections",
+                "Lasting connections of browsers that are carried to the server.",
+                &["server"],
+            )?,
             server_reserved: make.floats("usher_server_reserved", "People still expected.", &["server"])?,
             server_last_poll: make.floats(
                 "usher_server_last_poll_timestamp_seconds",
@@ -137,10 +156,56 @@ impl Metrics {
                 "1 while all servers fail at once, which is taken as our own fault.",
             )?,
             connections: make.gauge("usher_http_connections", "Open connections on the public listeners.")?,
+            websocket_connections: make.gauges(
+                "usher_websocket_connections",
+                "WebSockets that the edge carries.",
+                &["server"],
+            )?,
+            websocket_bytes: make.counters(
+                "usher_websocket_bytes_total",
+                "Bytes of WebSockets; in is from browsers.",
+                &["server", "direction"],
+            )?,
+            websocket_duration: make.histograms_in(
+                "usher_websocket_duration_seconds",
+                "How long WebSockets lasted.",
+                "server",
+                SESSION_BUCKETS,
+            )?,
+            l4_connections: make.gauges(
+                "usher_l4_connections",
+                "Connections that are relayed or being made.",
+                &["listener", "server"],
+            )?,
+            l4_bytes: make.counters("usher_l4_bytes_total", "Bytes relayed, both ways.", &["listener", "server"])?,
+            l4_refused: make.counters(
+                "usher_l4_refused_total",
+                "Connections closed because of the client or a limit.",
+                &["listener", "reason"],
+            )?,
+            l4_failed: make.counters(
+                "usher_l4_failed_total",
+                "Targets that could not be reached.",
+                &["listener", "server"],
+            )?,
             limited: make.counters(
                 "usher_limited_total",
                 "Refusals by limits of addresses and tenants.",
                 &["reason"],
+            )?,
+            certificate_expiry: make.gauges(
+                "usher_certificate_expiry_timestamp_seconds",
+                "When a certificate in use ends, by its first name.",
+                &["name"],
+            )?,
+            certificates_refused: make.gauge(
+                "usher_certificates_refused",
+                "Certificates whose files cannot be taken as they are; what was read before stays in use.",
+            )?,
+            tls_handshakes: make.counters(
+                "usher_tls_handshakes_total",
+                "TLS handshakes by listener and outcome: ok, failed, timeout, plain_http, busy.",
+                &["listener", "result"],
             )?,
             log_lines_dropped: make.counter("usher_log_lines_dropped_total", "Log lines lost to a slow writer.")?,
             registry: make.registry,
@@ -154,6 +219,15 @@ impl Metrics {
         retain(&self.placements, "server", servers);
         retain(&self.api_requests, "tenant", tenants);
         retain(&self.tenant_limit_hits, "tenant", tenants);
+    }
+
+    /// Name and end of each certificate in use, seconds since 1970; of several with one name the first to end counts.
+    pub fn set_certificates(&self, expiries: &[(String, i64)]) {
+        self.certificate_expiry.reset();
+        for (name, end) in expiries {
+            let soonest = expiries.iter().filter(|(other, _)| other == name).map(|(_, end)| *end).min();
+            self.certificate_expiry.with_label_values(&[name]).set(soonest.unwrap_or(*end));
+        }
     }
 
     /// The whole exposition as text.
@@ -220,7 +294,16 @@ impl Maker {
         self.add(GaugeVec::new(Opts::new(name, help), labels)?)
     }
     fn histograms(&self, name: &str, help: &str, label: &str) -> Result<HistogramVec, prometheus::Error> {
-        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), &[label])?)
+        self.histograms_in(name, help, label, BUCKETS)
+    }
+    fn histograms_in(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        buckets: &[f64],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &[label])?)
     }
 }
 

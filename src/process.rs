@@ -3,18 +3,23 @@
 //! `/livez` asks whether the process works at all, `/readyz` whether a front end should send calls here: the store
 //! answers, at least one server is usable, and no stop has begun.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::ids::ServerId;
 use crate::limit::Limiter;
 use crate::metrics::Metrics;
 use crate::placement::Placer;
 use crate::pool::Health;
+use crate::relay::Drain;
 use crate::store::ServerState;
+use crate::tls::Tls;
 
 /// What every request may use, whichever listener it came by.
 pub struct Shared {
@@ -28,6 +33,7 @@ pub struct Shared {
     /// What one address and one tenant may have.
     pub limiter: Limiter,
     pub process: Arc<Process>,
+    pub tls: Tls,
 }
 
 impl Shared {
@@ -48,7 +54,11 @@ pub struct Process {
     draining: AtomicBool,
     in_flight: AtomicUsize,
     connections: AtomicUsize,
+    handshakes: AtomicUsize,
     refusals: AtomicUsize,
+    /// Ends what would go on for hours, at the end of a stop.
+    pub drain: Drain,
+    pub carried: Carried,
 }
 
 impl Process {
@@ -77,6 +87,11 @@ impl Process {
     /// One more connection, unless there are `limit` already.
     pub fn begin_connection(&self, limit: usize) -> Option<Counted<'_>> {
         Counted::within(&self.connections, limit)
+    }
+
+    /// One more TLS handshake, unless there are `limit` already.
+    pub fn begin_handshake(&self, limit: usize) -> Option<Counted<'_>> {
+        Counted::within(&self.handshakes, limit)
     }
 
     /// One more connection that is being refused, unless there are `limit` already.
@@ -118,6 +133,40 @@ impl Process {
             reasons.push("no BBB server is both enabled and up".to_owned());
         }
         reasons
+    }
+}
+
+/// Lasting connections of browsers that are carried to each server.
+#[derive(Default)]
+pub struct Carried(Mutex<HashMap<ServerId, u32>>);
+
+impl Carried {
+    /// One more, as long as what is given back lives.
+    pub fn begin(&self, server: ServerId) -> Carrying<'_> {
+        *self.0.lock().entry(server).or_default() += 1;
+        Carrying { all: self, server }
+    }
+
+    pub fn to(&self, server: ServerId) -> u32 {
+        self.0.lock().get(&server).copied().unwrap_or_default()
+    }
+}
+
+/// One lasting connection.
+pub struct Carrying<'a> {
+    all: &'a Carried,
+    server: ServerId,
+}
+
+impl Drop for Carrying<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.all.0.lock();
+        if let Some(count) = counts.get_mut(&self.server) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.server);
+            }
+        }
     }
 }
 

@@ -77,6 +77,13 @@ fn is_within_bounds(config: &Config) {
     assert!(reserve.bell_lead <= MONTH);
     assert!((Duration::from_secs(60)..=Duration::from_secs(24 * 3600)).contains(&reserve.grid));
 
+    for listener in &config.l4.listeners {
+        assert!(!listener.listen.is_empty() && (1..=1_000_000).contains(&listener.connections));
+        assert!(!listener.name.is_empty());
+        assert!(listener.rest.is_some() || !listener.routes.is_empty());
+        [listener.connect_timeout, listener.idle_timeout, listener.hello_timeout].into_iter().for_each(time);
+    }
+
     let limits = &config.limits;
     assert!(limits.connections > 0 && limits.requests_per_connection > 0 && limits.concurrent_creates > 0);
     // What a semaphore can count; more would end the start with a panic.

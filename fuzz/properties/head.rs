@@ -16,7 +16,7 @@ use pingora::ErrorType;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use usher::bbb::Method;
-use usher::proxy::{Lane, Request, Scan, lane};
+use usher::proxy::{Lane, Lines, Request, Scan, lane};
 
 /// Header lines that the direct lane takes at least.
 const FIELDS: usize = 64;
@@ -42,6 +42,12 @@ pub fn check(data: &[u8]) {
     let taken_of_pieces = lane(head, &scan_of_pieces, Some(peer), &trusted());
     let by_session = by_session(text);
     match (&taken, taken_of_pieces) {
+        (Lane::WebSocket(request), Lane::WebSocket(of_pieces)) => {
+            assert_same(request, &of_pieces);
+            opens_a_websocket(head, request);
+            let Some(read) = by_session else { panic!("a session refuses it") };
+            assert_same(request, &Request::read(&read.head, Some(peer), &trusted()).expect("a session reads it"));
+        }
         (Lane::Session, Lane::Session) => assert!(!must_be_direct(head), "a plain request needs no session"),
         (Lane::Direct { request, close }, Lane::Direct { request: of_pieces, close: close_of_pieces }) => {
             assert_eq!(*close, close_of_pieces);
@@ -136,14 +142,52 @@ fn assert_same(one: &Request, other: &Request) {
         chunked,
         expects_continue,
         client,
+        listener,
+        is_secure,
+        told_secure,
         id,
+        method_text,
+        host_field,
+        referer,
+        peer,
+        is_old,
+        behind_proxy,
+        lines,
+        has_query,
     } = one;
+    assert_eq!((method_text, host_field), (&other.method_text, &other.host_field));
+    assert_eq!((referer, has_query), (&other.referer, &other.has_query));
+    assert_eq!((peer, is_old, behind_proxy), (&other.peer, &other.is_old, &other.behind_proxy));
+    assert_eq!(sorted(*lines), sorted(other.lines));
     assert_eq!((method, path, query), (&other.method, &other.path, &other.query));
     assert_eq!((host, media_type, content_type), (&other.host, &other.media_type, &other.content_type));
     assert_eq!((content_length, chunked), (&other.content_length, &other.chunked));
     assert_eq!((expects_continue, client), (&other.expects_continue, &other.client));
+    let way = (&other.listener, &other.is_secure, &other.told_secure);
+    assert_eq!((listener, is_secure, told_secure), way);
     let is_made_up = |id: &str| id.len() == 16 && id.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
     assert!(is_made_up(id) && is_made_up(&other.id) || *id == other.id, "{id} {}", other.id);
+}
+
+/// A session groups lines of one name.
+fn sorted<'a>(lines: Lines<'a>) -> Vec<(String, &'a [u8])> {
+    let mut sorted = Vec::new();
+    lines.each(|name, value| sorted.push((String::from_utf8_lossy(name).into_owned(), value)));
+    sorted.sort();
+    sorted
+}
+
+/// The strictest reader finds a GET without a body that asks for a WebSocket and for nothing else.
+fn opens_a_websocket(head: &[u8], request: &Request) {
+    let Some(strict) = Strict::read(head) else { panic!("a strict reader refuses it") };
+    assert_eq!((strict.method, request.method), (&b"GET"[..], Method::Get));
+    let upgrades: Vec<_> = strict.values("upgrade").collect();
+    assert!(upgrades.len() == 1 && upgrades[0].eq_ignore_ascii_case(b"websocket"), "{upgrades:?}");
+    assert!(strict.options().expect("a list").iter().any(|option| option == b"upgrade"));
+    assert!(strict.values("sec-websocket-key").count() > 0);
+    for name in ["content-length", "transfer-encoding", "expect", "trailer"] {
+        assert_eq!(strict.values(name).count(), 0, "{name}");
+    }
 }
 
 /// Not even a reader that ends lines at anything, and takes anything round a name for space, finds a body, another

@@ -26,6 +26,8 @@ struct ServerStatus {
     participants: u32,
     voice: u32,
     videos: u32,
+    /// Lasting connections of browsers that this process carries.
+    connections: u32,
     /// People still expected.
     reserved: f64,
     /// Thousandths of a core.
@@ -55,6 +57,7 @@ pub fn json(shared: &Shared) -> Vec<u8> {
         participants: view.participants,
         voice: view.voice,
         videos: view.videos,
+        connections: shared.process.carried.to(view.record.id),
         reserved: view.reserved,
         load_mc: view.load_mc,
         utilisation: view.utilisation,
@@ -83,6 +86,7 @@ pub fn write_gauges(shared: &Shared) {
         &metrics.server_participants,
         &metrics.server_voice,
         &metrics.server_videos,
+        &metrics.server_connections,
         &metrics.tenant_meetings,
         &metrics.tenant_participants,
     ] {
@@ -127,6 +131,8 @@ fn write_server(shared: &Shared, view: &ServerView) {
     metrics.server_participants.with_label_values(&[name]).set(i64::from(view.participants));
     metrics.server_voice.with_label_values(&[name]).set(i64::from(view.voice));
     metrics.server_videos.with_label_values(&[name]).set(i64::from(view.videos));
+    let connections = shared.process.carried.to(view.record.id);
+    metrics.server_connections.with_label_values(&[name]).set(i64::from(connections));
     metrics.server_reserved.with_label_values(&[name]).set(view.reserved);
     metrics.server_load.with_label_values(&[name]).set(view.load_mc / 1000.0);
     metrics.server_utilisation.with_label_values(&[name]).set(view.utilisation);

@@ -1,9 +1,10 @@
 //! `usher check [--online]`: everything that is wrong, at once.
 //!
-//! Offline it reads the configuration only. Online it opens the store, and asks every BBB server three things side by
+//! Offline it reads the configuration and the certificates that it names. Online it opens the store, and asks every BBB server three things side by
 //! side: the version (is the address right?), getMeetings (is the secret right?) and, from the `Date` header, what time
 //! it believes it is: signed cookies, certificates and `createTime` all suffer from a wrong clock.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use super::output::{Report, Table};
 use crate::bbb::{self, Version};
 use crate::client::{BbbClient, Body, ClientSettings};
 use crate::clock::{Clock, Millis, SystemClock};
-use crate::config::{Config, environment};
+use crate::config::{Config, Problem, Problems, environment};
 use crate::store::ServerRecord;
+use crate::tls::{Tls, Weight};
 
 /// A `Date` header counts whole seconds and travels a while; more than this is a wrong clock.
 const MAX_SKEW: Duration = Duration::from_secs(5);
@@ -26,23 +28,63 @@ pub async fn run(file: Option<PathBuf>, online: bool) -> Result<Report, CliError
     let shown = file.as_ref().map_or_else(|| "built-in defaults".into(), |file| file.display().to_string());
     let config = match Config::load(file.as_deref(), environment()) {
         Ok(config) => config,
-        Err(problems) => {
-            let list: Vec<Value> = problems
-                .0
-                .iter()
-                .map(|problem| json!({ "path": problem.path, "line": problem.line, "text": problem.text }))
-                .collect();
-            let text =
-                format!("{shown}: {} to put right\n{problems}", super::output::count(list.len() as u64, "problem"));
-            let json = json!({ "ok": false, "config": shown, "problems": list });
-            return Ok(Report::new(text, json).failed_if(true));
-        }
+        Err(problems) => return Ok(bad(&shown, &problems, &[])),
     };
-    let good = format!("configuration ok ({shown})");
-    if !online {
-        return Ok(Report::new(good, json!({ "ok": true, "config": shown, "problems": [] })));
+    let (tls, problems, mut warnings) = certificates(&config)?;
+    if !problems.0.is_empty() {
+        return Ok(bad(&shown, &problems, &warnings));
     }
-    Ok(try_online(config, &shown, good).await)
+    if online && !config.listen.https.is_empty() {
+        warnings.extend(hosts_without_certificate(&config, &tls).await);
+    }
+    let good = format!("configuration ok ({shown}){}", in_lines(&warnings));
+    let mut report = match online {
+        true => try_online(config, &shown, good).await,
+        false => Report::new(good, json!({ "ok": true, "config": shown, "problems": [] })),
+    };
+    report.json["warnings"] = warnings.iter().map(in_json).collect();
+    Ok(report)
+}
+
+/// Names of tenants that browsers would be warned at. What else is wrong with the store is told by the rest.
+async fn hosts_without_certificate(config: &Config, tls: &Tls) -> Vec<Problem> {
+    let Ok(context) = Context::open(config.clone()).await else { return Vec::new() };
+    let tenants = context.store.tenants().await.unwrap_or_default();
+    let hosts = tenants.iter().flat_map(|tenant| tenant.hosts.iter().map(move |host| (&tenant.name, host)));
+    let bare = hosts.filter(|(_, host)| !tls.public.certificates.cover(host));
+    bare.map(|(tenant, host)| Problem {
+        path: "tls.certificates".to_owned(),
+        line: None,
+        text: format!("none has the name {host} of tenant {tenant}"),
+    })
+    .collect()
+}
+
+/// What is wrong with the certificates, and what is only doubtful.
+fn certificates(config: &Config) -> Result<(Tls, Problems, Vec<Problem>), CliError> {
+    let loaded = Tls::load(config, SystemClock.now());
+    let (tls, outcome) = loaded.map_err(|error| CliError::Failed(format!("TLS does not work: {error}")))?;
+    let (wrong, doubtful): (Vec<_>, Vec<_>) =
+        outcome.troubles.into_iter().partition(|trouble| trouble.weight > Weight::Doubtful);
+    let problems = wrong.into_iter().map(|trouble| trouble.problem).collect();
+    Ok((tls, Problems(problems), doubtful.into_iter().map(|trouble| trouble.problem).collect()))
+}
+
+fn bad(shown: &str, problems: &Problems, warnings: &[Problem]) -> Report {
+    let count = super::output::count(problems.0.len() as u64, "problem");
+    let text = format!("{shown}: {count} to put right\n{problems}{}", in_lines(warnings));
+    let list: Vec<Value> = problems.0.iter().map(in_json).collect();
+    let warnings: Vec<Value> = warnings.iter().map(in_json).collect();
+    let json = json!({ "ok": false, "config": shown, "problems": list, "warnings": warnings });
+    Report::new(text, json).failed_if(true)
+}
+
+fn in_json(problem: &Problem) -> Value {
+    json!({ "path": problem.path, "line": problem.line, "text": problem.text })
+}
+
+fn in_lines(warnings: &[Problem]) -> String {
+    warnings.iter().map(|warning| format!("\nwarning: {warning}")).collect()
 }
 
 /// Tries what the configuration names; `good` is the first line of the report.
@@ -71,7 +113,17 @@ pub async fn try_online(config: Config, shown: &str, good: String) -> Report {
         }
     };
     let findings = join_all(servers.iter().map(|server| examine(&client, server, context.config.health.timeout))).await;
-    report(shown, good, &servers, &findings)
+    report(shown, good, &servers, &findings, strangers(&context.config, &servers))
+}
+
+/// Servers that only the configuration knows.
+fn strangers(config: &Config, servers: &[ServerRecord]) -> Vec<String> {
+    let is_unknown = |name: &&str| servers.iter().all(|server| server.name != **name);
+    let names: BTreeSet<&str> = config.l4.servers().filter(is_unknown).collect();
+    let told = |name| {
+        format!("l4.listener: there is no server {name}; add it with `usher server add`, or change the listener")
+    };
+    names.into_iter().map(told).collect()
 }
 
 /// What one server showed; an empty `problems` means that it is fine.
@@ -150,10 +202,15 @@ fn version_in_words(version: &Version) -> String {
     }
 }
 
-fn report(shown: &str, good: String, servers: &[ServerRecord], findings: &[Finding]) -> Report {
+fn report(
+    shown: &str,
+    good: String,
+    servers: &[ServerRecord],
+    findings: &[Finding],
+    mut problems: Vec<String>,
+) -> Report {
     let mut table = Table::new(&["SERVER", "RESULT", "VERSION", "MEETINGS", "CLOCK"]);
     let mut rows = Vec::new();
-    let mut problems = Vec::new();
     for (server, finding) in servers.iter().zip(findings) {
         table.row(vec![
             server.name.clone(),
@@ -198,7 +255,7 @@ mod tests {
     fn one_bad_server_makes_the_check_fail_and_is_named() {
         let finding = Finding { problems: vec!["the secret is wrong".into()], ..Finding::default() };
         let server = crate::cli::tests::server("bbb1");
-        let report = report("x", "configuration ok".into(), &[server], &[finding]);
+        let report = report("x", "configuration ok".into(), &[server], &[finding], Vec::new());
         assert_eq!(report.exit, crate::cli::Exit::Failed);
         assert!(report.text.contains("bbb1: the secret is wrong"), "{}", report.text);
         assert_eq!(report.json["servers"][0]["ok"], false);

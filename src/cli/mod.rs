@@ -20,6 +20,7 @@ mod context;
 mod demo;
 mod meeting;
 mod name;
+mod node_config;
 mod outcome;
 mod output;
 mod secret;

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::address::{api_address, name_from};
 use super::context::Context;
 use super::name::{parse_name, parse_tag};
+use super::node_config;
 use super::outcome::CliError;
 use super::output::{Report, count};
 use super::secret::SecretArgs;
@@ -30,6 +31,13 @@ pub enum ServerCommand {
     List,
     /// Show one server
     Show { name: String },
+    /// Print what a server must be told so that browsers reach it through Usher (edge.mode)
+    NodeConfig {
+        name: String,
+        /// BBB version of the server, if it has not been told otherwise
+        #[arg(long, value_name = "VERSION")]
+        bbb_version: Option<String>,
+    },
     /// Change properties of a server
     Set(SetServer),
     /// Let a server take new meetings
@@ -137,6 +145,9 @@ pub async fn run(context: &Context, command: ServerCommand) -> Result<Report, Cl
         ServerCommand::Add(wish) => add(context, wish).await,
         ServerCommand::List => list(context).await,
         ServerCommand::Show { name } => show(context, &name).await,
+        ServerCommand::NodeConfig { name, bbb_version } => {
+            node_config::run(context, &name, bbb_version.as_deref()).await
+        }
         ServerCommand::Set(wish) => set(context, wish).await,
         ServerCommand::Enable { name } => change_state(context, &name, ServerState::Enabled).await,
         ServerCommand::Cordon { name } => change_state(context, &name, ServerState::Cordoned).await,
@@ -157,6 +168,7 @@ async fn add(context: &Context, wish: AddServer) -> Result<Report, CliError> {
             "there is a server `{name}` already; choose another --name, or change it with `usher server set {name}`"
         )));
     }
+    refuse_own_path(&name)?;
     let secret = wish.secret.required()?;
     let stored = context
         .store
@@ -182,6 +194,15 @@ async fn add(context: &Context, wish: AddServer) -> Result<Report, CliError> {
         stored.name, stored.url, stored.state
     );
     Ok(Report::new(text, server_json(&stored, 0)))
+}
+
+/// In path mode browsers reach a server below its name, and our own paths come first there.
+fn refuse_own_path(name: &str) -> Result<(), CliError> {
+    const OWN: [&str; 8] = ["t", "usher", "livez", "readyz", "bigbluebutton", "html5client", "static", "playback"];
+    if OWN.contains(&name) {
+        return Err(CliError::Usage(format!("`{name}` is one of Usher's own paths; choose another --name")));
+    }
+    Ok(())
 }
 
 async fn list(context: &Context) -> Result<Report, CliError> {
@@ -212,7 +233,10 @@ async fn set(context: &Context, wish: SetServer) -> Result<Report, CliError> {
     if let Some(secret) = wish.secret.read()? {
         new.secret = secret;
     }
-    new.name = wish.name.unwrap_or(new.name);
+    if let Some(name) = wish.name {
+        refuse_own_path(&name)?;
+        new.name = name;
+    }
     new.weight = wish.weight.unwrap_or(new.weight);
     new.cores = wish.cores.unwrap_or(new.cores);
     new.nic_mbit = wish.nic_mbit.unwrap_or(new.nic_mbit);

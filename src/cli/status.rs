@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::outcome::CliError;
 use super::output::{Report, Table, count, or_dash};
-use crate::config::Config;
+use crate::config::{Config, EdgeMode};
 use crate::store::ServerRecord;
 
 /// The admin listener is on this machine and answers from memory.
@@ -41,6 +41,7 @@ struct LiveServer {
     participants: u64,
     voice: u64,
     videos: u64,
+    connections: u64,
     reserved: f64,
     load_mc: f64,
     /// Share of the server that is in use, 1 = all.
@@ -67,7 +68,12 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
         .map(|live| live.servers.iter().map(|server| (server.name.as_str(), server)).collect())
         .unwrap_or_default();
     let stored = |server: &ServerRecord| meetings.get(&server.id).copied().unwrap_or(0);
-    let mut table = Table::new(&["SERVER", "STATE", "HEALTH", "MEETINGS", "PEOPLE", "LOAD", "VERSION", "TAGS"]);
+    let carries = context.config.edge.mode != EdgeMode::Redirect;
+    let mut titles = vec!["SERVER", "STATE", "HEALTH", "MEETINGS", "PEOPLE", "LOAD", "VERSION", "TAGS"];
+    if carries {
+        titles.push("CONNECTIONS");
+    }
+    let mut table = Table::new(&titles);
     let mut rows = Vec::new();
     for server in &servers {
         let now = known.get(server.name.as_str());
@@ -80,6 +86,8 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
             now.map_or_else(String::new, |now| format!("{:.0} %", now.utilisation * 100.0)),
             now.and_then(|now| now.version.clone()).or_else(|| server.version.clone()).unwrap_or_default(),
             server.tags.join(","),
+            // Dropped where there is no such column.
+            or_dash(now.map(|now| now.connections)),
         ]);
         rows.push(row_json(server, stored(server), now.copied()));
     }
@@ -98,8 +106,11 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
 /// What the running server says, `None` if none answers.
 async fn ask(config: &Config) -> Option<Live> {
     let listen = config.admin.listen?;
-    let client = reqwest::Client::builder().timeout(STATUS_TIMEOUT).no_proxy().build().ok()?;
-    let answer = client.get(format!("http://{}/api/v1/status", reachable(listen))).send().await.ok()?;
+    let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
+    // This machine asks itself, by an address that no certificate needs to name; nothing secret is said.
+    let client = reqwest::Client::builder().timeout(STATUS_TIMEOUT).no_proxy().tls_danger_accept_invalid_certs(true);
+    let answer = client.build().ok()?.get(format!("{scheme}://{}/api/v1/status", reachable(listen)));
+    let answer = answer.send().await.ok()?;
     if !answer.status().is_success() {
         return None;
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::problem::Problem;
 use super::resolve::problem;
-use super::{Config, defaults};
+use super::{Config, defaults, read_l4};
 
 /// Longest duration any setting may have; keeps sums of times far from overflow.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Adds everything that is wrong with `config` to `problems`.
 pub fn check(config: &Config, problems: &mut Vec<Problem>) {
@@ -18,6 +18,7 @@ pub fn check(config: &Config, problems: &mut Vec<Problem>) {
     rules.health();
     rules.load();
     rules.reserve();
+    rules.edge();
     rules.limits();
 }
 
@@ -48,15 +49,37 @@ impl Rules<'_> {
 
     fn listeners(&mut self) {
         let listen = &self.config.listen;
-        self.require(!listen.http.is_empty(), "listen.http", "write at least one address such as \"0.0.0.0:80\"");
+        let is_any = !listen.http.is_empty() || !listen.https.is_empty();
+        self.require(is_any, "listen.http", "write at least one address such as \"0.0.0.0:80\"");
         let mut seen = HashSet::new();
         for address in &listen.http {
-            let is_new = seen.insert(address) || address.port() == 0;
+            let is_new = seen.insert(*address) || address.port() == 0;
             self.require(is_new, "listen.http", format!("{address} is listed twice; remove one"));
         }
+        for address in &listen.https {
+            let is_new = seen.insert(*address) || address.port() == 0;
+            self.require(is_new, "listen.https", format!("{address} is listed twice; remove one"));
+        }
+        let has_certificate = listen.https.is_empty() || !self.config.tls.certificates.is_empty();
+        self.require(has_certificate, "listen.https", "needs a certificate; write tls.certificates");
+        // Behind a proxy that terminates TLS there is no HTTPS listener, but an https:// address.
+        let is_somewhere = !listen.https.is_empty() || listen.public_url.scheme() == "https";
+        let where_to = "needs listen.https, or a public_url that begins with https://";
+        self.require(!listen.redirect_to_https || is_somewhere, "listen.redirect_to_https", where_to);
+        let admin = &self.config.admin;
+        let is_served = admin.client_ca.is_none() || admin.tls.is_some();
+        self.require(is_served, "admin.client_ca", "needs admin.cert and admin.key");
+        let has_proxies = !listen.proxy_protocol || !listen.trusted_proxies.is_empty();
+        let text = "name the proxies that send PROXY headers in listen.trusted_proxies; nobody else is believed";
+        self.require(has_proxies, "listen.proxy_protocol", text);
         if let Some(admin) = self.config.admin.listen {
-            let is_free = admin.port() == 0 || !listen.http.contains(&admin);
+            let is_free = admin.port() == 0 || !seen.contains(&admin);
             self.require(is_free, "admin.listen", format!("{admin} is a public listener too; choose another port"));
+        }
+        let mut taken: HashSet<_> = listen.http.iter().chain(&self.config.admin.listen).copied().collect();
+        for address in self.config.l4.addresses() {
+            let is_new = taken.insert(address) || address.port() == 0;
+            self.require(is_new, read_l4::PATH, format!("{address} is listened on twice; remove one"));
         }
     }
 
@@ -128,6 +151,15 @@ impl Rules<'_> {
         self.require(grid, "load.reserve.grid", "write a duration between \"1m\" and \"24h\"");
     }
 
+    fn edge(&mut self) {
+        let edge = &self.config.edge;
+        self.time("edge.connect_timeout", edge.connect_timeout);
+        self.time("edge.read_timeout", edge.read_timeout);
+        self.time("edge.tunnel_idle", edge.tunnel_idle);
+        let text = "write a number between 0 and 10000";
+        self.require(edge.idle_connections <= 10_000, "edge.idle_connections", text);
+    }
+
     fn limits(&mut self) {
         let limits = &self.config.limits;
         let count = format!("write a number between 1 and {}", defaults::MAX_COUNT);
@@ -135,6 +167,7 @@ impl Rules<'_> {
         self.require(counts.contains(&limits.connections), "limits.connections", count.as_str());
         self.require(limits.requests_per_connection > 0, "limits.requests_per_connection", "write 1 or more");
         for (path, number) in [
+            ("limits.handshakes", limits.handshakes),
             ("limits.concurrent_creates", limits.concurrent_creates),
             ("limits.concurrent_fanouts", limits.concurrent_fanouts),
             ("limits.creates_per_tenant", limits.creates_per_tenant),
@@ -143,6 +176,7 @@ impl Rules<'_> {
             self.require(counts.contains(&number), path, count.as_str());
         }
         self.time("limits.keepalive", limits.keepalive);
+        self.time("limits.handshake_timeout", limits.handshake_timeout);
         self.time("limits.header_timeout", limits.header_timeout);
         self.time("limits.body_timeout", limits.body_timeout);
         let process = &self.config.process;

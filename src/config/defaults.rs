@@ -11,10 +11,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use super::l4::L4;
 use super::load::{Audio, Choose, Joins, Load, LoadLimits, NetWeights, Profile, Reserve, Tlo, Video, Weights};
 use super::sections::{
-    Admin, Api, GetMeetingInfo, GetMeetings, Health, IsRunning, Limits, Listen, Log, LogFormat, Process, StoreConfig,
-    StoreUrl, WhenFull,
+    Admin, Api, ClientPrefix, Edge, EdgeMode, GetMeetingInfo, GetMeetings, Health, IsRunning, Limits, Listen, Log,
+    LogFormat, Process, StoreConfig, StoreUrl, Tls, WhenFull,
 };
 use super::{Config, Sources};
 use crate::bbb::Algorithm;
@@ -72,10 +73,20 @@ pub const CONNECTIONS: usize = 65_536;
 pub const ADMIN_CONNECTIONS: usize = 256;
 /// Just above the 60 s of common front-end proxies, so that they close first.
 pub const KEEPALIVE: Duration = Duration::from_secs(75);
+/// Two or three round trips; ten seconds are for a phone at the edge of its network. Pingora alone would wait for 60.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A quarter of all connections, each of some 20 KiB until it is through: a crowd that says nothing leaves the others room.
+pub const HANDSHAKES: usize = CONNECTIONS / 4;
 /// A header is one packet or a few; slower is a slow-loris.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// 64 MiB within it need 18 Mbit/s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What nginx in front of the servers would wait; uploads of slides are answered after their conversion has begun.
+pub const EDGE_READ_TIMEOUT: Duration = Duration::from_secs(90);
+/// BBB's own limit for audio over `/ws`; its other WebSockets are never silent for a minute.
+pub const TUNNEL_IDLE: Duration = Duration::from_secs(6 * 3600);
+/// Idle connections to one server: as many as a class of 30 uses in the first seconds of a meeting.
+pub const EDGE_IDLE_CONNECTIONS: usize = 64;
 /// Lets connections of a front-end proxy be spread anew from time to time.
 pub const REQUESTS_PER_CONNECTION: u32 = 10_000;
 /// A rush at the full hour is a few hundred; more waits would outlive the callers' patience.
@@ -104,6 +115,16 @@ pub const FANOUTS_PER_TENANT: usize = CONCURRENT_FANOUTS / 4;
 /// Connections or calls. More than one machine can hold; a semaphore that is told to count further panics.
 pub const MAX_COUNT: usize = 1_000_000;
 
+/// Name and connection together; more than one lost packet on the way, less than browsers wait.
+pub const L4_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is relayed may be a WebSocket or a TURN connection, which only its two ends understand, and BBB's own limits are
+/// there: this must not be the shortest one. Dead peers are found by the kernel's probes long before.
+pub const L4_IDLE_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+/// A ClientHello is one packet or a few.
+pub const L4_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections of one listener. Each takes two sockets, so as many files as `CONNECTIONS`.
+pub const L4_CONNECTIONS: usize = CONNECTIONS / 2;
+
 /// Threads. More than any machine has cores worth using; a slip of the finger must not start a million.
 pub const MAX_THREADS: usize = 1024;
 /// Longer than any ordinary call on the way, shorter than systemd's 90 s.
@@ -113,9 +134,18 @@ pub const GRACE_STOP: Duration = Duration::from_secs(10);
 pub fn config() -> Config {
     Config {
         listen: listen(),
-        admin: Admin { listen: Some(loopback(ADMIN_PORT)) },
+        admin: Admin { listen: Some(loopback(ADMIN_PORT)), tls: None, client_ca: None },
+        tls: Tls { certificates: Vec::new(), hsts: None },
         store: StoreConfig { url: StoreUrl::Sqlite(PathBuf::from(STORE_FILE)) },
         api: api(),
+        edge: Edge {
+            mode: EdgeMode::Redirect,
+            client_prefix: ClientPrefix::Strip,
+            connect_timeout: CONNECT_TIMEOUT,
+            read_timeout: EDGE_READ_TIMEOUT,
+            tunnel_idle: TUNNEL_IDLE,
+            idle_connections: EDGE_IDLE_CONNECTIONS,
+        },
         health: Health {
             interval: PROBE_INTERVAL,
             poll_interval: POLL_INTERVAL,
@@ -127,9 +157,12 @@ pub fn config() -> Config {
             max_backoff: MAX_BACKOFF,
         },
         load: load(),
+        l4: L4::default(),
         limits: Limits {
             connections: CONNECTIONS,
             keepalive: KEEPALIVE,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            handshakes: HANDSHAKES,
             header_timeout: HEADER_TIMEOUT,
             body_timeout: BODY_TIMEOUT,
             requests_per_connection: REQUESTS_PER_CONNECTION,
@@ -164,7 +197,10 @@ fn exempt() -> Vec<IpNet> {
 fn listen() -> Listen {
     Listen {
         http: vec![loopback(HTTP_PORT)],
+        https: Vec::new(),
+        redirect_to_https: false,
         trusted_proxies: Vec::new(),
+        proxy_protocol: false,
         public_url: Url::parse(&format!("http://127.0.0.1:{HTTP_PORT}")).expect("the default public_url is a URL"),
     }
 }

@@ -6,9 +6,11 @@
 
 mod check;
 mod defaults;
+mod l4;
 mod load;
 mod problem;
 mod raw;
+mod read_l4;
 mod resolve;
 mod sections;
 mod value;
@@ -17,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use defaults::{ADMIN_CONNECTIONS, MAX_HEAD};
+pub use l4::*;
 pub use load::*;
 pub use problem::{Problem, Problems};
 pub use raw::Source;
@@ -27,10 +30,13 @@ pub use sections::*;
 pub struct Config {
     pub listen: Listen,
     pub admin: Admin,
+    pub edge: Edge,
+    pub tls: Tls,
     pub store: StoreConfig,
     pub api: Api,
     pub health: Health,
     pub load: Load,
+    pub l4: L4,
     pub limits: Limits,
     pub log: Log,
     pub process: Process,
@@ -91,7 +97,10 @@ impl Config {
     pub fn restart_needed(&self, new: &Config) -> Vec<&'static str> {
         let differences = [
             ("listen.http", self.listen.http != new.listen.http),
+            ("listen.https", self.listen.https != new.listen.https),
             ("admin.listen", self.admin.listen != new.admin.listen),
+            ("l4.listener", self.l4.sockets() != new.l4.sockets()),
+            ("admin.cert", self.admin.tls.is_some() != new.admin.tls.is_some()),
             ("store.url", self.store.url != new.store.url),
             ("api.connect_timeout", self.api.connect_timeout != new.api.connect_timeout),
             ("api.max_answer", self.api.max_answer != new.api.max_answer),
@@ -166,15 +175,10 @@ mod tests {
     #[test]
     fn features_that_are_not_built_are_refused() {
         let cases = [
-            "[listen]\nhttps = [\"0.0.0.0:443\"]",
-            "[listen]\nproxy_protocol = true",
-            "[tls]\ncertificates = [{ cert = \"a\", key = \"b\" }]",
             "[tls.acme]\nemail = \"x\"",
-            "[[l4.listener]]",
             "[recordings]\nspool = \"/x\"",
             "[load]\nprofile = \"network\"",
             "[load.history]\nsessions = 20",
-            "[edge]\nmode = \"path\"",
             "[process]\ngrace_upgrade = \"4h\"",
         ];
         for text in cases {
@@ -190,6 +194,19 @@ mod tests {
         let cases = [
             ("[listen]\nhttp = []", "listen.http"),
             ("[listen]\nhttp = [\"1.1.1.1:1\", \"1.1.1.1:1\"]", "listen.http"),
+            ("[listen]\nhttps = [\"1.1.1.1:1\"]", "listen.https"),
+            ("[listen]\nredirect_to_https = true", "listen.redirect_to_https"),
+            (
+                "[listen]\nhttps = [\"127.0.0.1:8080\"]\n[tls]\ncertificates = [{ cert = \"a\", key = \"b\" }]",
+                "listen.https",
+            ),
+            ("[tls]\ncertificates = [{ cert = \"a\" }]", "tls.certificates"),
+            ("[tls]\ncertificates = [\"a\"]", "tls.certificates"),
+            ("[tls]\ncertificates = [{ cert = \"a\", key = \"b\", name = \"c\" }]", "tls.certificates"),
+            ("[tls]\nhsts = \"always\"", "tls.hsts"),
+            ("[admin]\ncert = \"a\"", "admin.key"),
+            ("[admin]\nclient_ca = \"a\"", "admin.client_ca"),
+            ("[limits]\nhandshakes = 0", "limits.handshakes"),
             ("[admin]\nlisten = \"127.0.0.1:8080\"", "admin.listen"),
             ("[api]\nconnect_timeout = \"30s\"", "api.connect_timeout"),
             ("[api]\nmax_buffered = \"1MiB\"", "api.max_buffered"),

@@ -74,6 +74,8 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Raw {
     pub entries: BTreeMap<String, Entry>,
+    /// Where tables in lists, and their keys, stand: `list[1]`, `list[1].key`, counted from 1.
+    pub lines: BTreeMap<String, usize>,
 }
 
 impl Raw {
@@ -97,10 +99,25 @@ impl Raw {
             match value.get_ref() {
                 DeValue::Table(inner) if !inner.is_empty() => self.flatten(&path, inner, lines),
                 _ => {
+                    self.note_lines(&path, value.get_ref(), lines);
                     let source = Source::File(lines.at(key.span().start));
                     self.entries.insert(path, Entry { value: plain(value), source });
                 }
             }
+        }
+    }
+
+    fn note_lines(&mut self, path: &str, value: &DeValue<'_>, lines: &Lines) {
+        let DeValue::Array(items) = value else { return };
+        for (index, item) in items.iter().enumerate() {
+            let DeValue::Table(table) = item.get_ref() else { continue };
+            let path = format!("{path}[{}]", index + 1);
+            for (key, inner) in table {
+                let path = format!("{path}.{}", key.get_ref());
+                self.note_lines(&path, inner.get_ref(), lines);
+                self.lines.insert(path, lines.at(key.span().start));
+            }
+            self.lines.insert(path, lines.at(item.span().start));
         }
     }
 

@@ -6,15 +6,14 @@
 use super::load::{Profile, Tlo};
 use super::problem::Problem;
 use super::raw::{Raw, Source, Value};
-use super::sections::{GetMeetingInfo, GetMeetings, IsRunning, LogFormat, WhenFull};
-use super::{Config, Sources, defaults, value};
+use super::sections::{
+    CertificateFiles, ClientPrefix, EdgeMode, GetMeetingInfo, GetMeetings, IsRunning, LogFormat, WhenFull,
+};
+use super::{Config, Sources, defaults, read_l4, value};
 
 /// Sections and keys promised by the documentation for later versions.
-const NOT_BUILT: [&str; 11] = [
-    "listen.https",
-    "listen.proxy_protocol",
-    "tls",
-    "l4",
+const NOT_BUILT: [&str; 8] = [
+    "tls.acme",
     "recordings",
     "load.history",
     "load.backlog",
@@ -29,6 +28,7 @@ pub fn resolve(raw: Raw, problems: &mut Vec<Problem>) -> Config {
     let mut keys = Keys { raw, known: Vec::new(), sources: Sources::default(), problems };
     let mut config = defaults::config();
     keys.read_all(&mut config);
+    keys.l4(&mut config);
     keys.refuse_not_built();
     keys.refuse_unknown();
     config.sources = keys.sources;
@@ -69,17 +69,41 @@ impl Keys<'_> {
         self.health(config);
         self.load(config);
         self.reserve(config);
-        self.edge();
+        self.edge(config);
         self.process(config);
     }
 
     fn listen(&mut self, config: &mut Config) {
         let listen = &mut config.listen;
         self.read("listen.http", &mut listen.http, |found| value::list(found, value::address));
+        self.read("listen.https", &mut listen.https, |found| value::list(found, value::address));
+        self.read("listen.redirect_to_https", &mut listen.redirect_to_https, value::flag);
         self.read("listen.trusted_proxies", &mut listen.trusted_proxies, |found| value::list(found, value::network));
+        self.read("listen.proxy_protocol", &mut listen.proxy_protocol, value::flag);
         self.read("listen.public_url", &mut listen.public_url, value::site);
         self.read("admin.listen", &mut config.admin.listen, value::address_or_off);
+        self.admin_tls(config);
+        self.read("tls.certificates", &mut config.tls.certificates, value::certificates);
+        self.read("tls.hsts", &mut config.tls.hsts, value::hsts_or_none);
         self.read("store.url", &mut config.store.url, value::store_url);
+    }
+
+    fn admin_tls(&mut self, config: &mut Config) {
+        let (mut cert, mut key) = (None, None);
+        self.read("admin.cert", &mut cert, value::file_or_none);
+        self.read("admin.key", &mut key, value::file_or_none);
+        self.read("admin.client_ca", &mut config.admin.client_ca, value::file_or_none);
+        config.admin.tls = match (cert, key) {
+            (Some(cert), Some(key)) => Some(CertificateFiles { cert, key }),
+            (None, None) => None,
+            (cert, _) => {
+                let (given, missing) =
+                    if cert.is_some() { ("admin.cert", "admin.key") } else { ("admin.key", "admin.cert") };
+                let source = self.sources.of(given);
+                self.problems.push(problem(missing, &source, format!("is missing; {given} needs it")));
+                None
+            }
+        };
     }
 
     fn api(&mut self, config: &mut Config) {
@@ -179,6 +203,8 @@ impl Keys<'_> {
         let limits = &mut config.limits;
         self.read("limits.connections", &mut limits.connections, value::whole);
         self.read("limits.keepalive", &mut limits.keepalive, value::duration);
+        self.read("limits.handshake_timeout", &mut limits.handshake_timeout, value::duration);
+        self.read("limits.handshakes", &mut limits.handshakes, value::whole);
         self.read("limits.header_timeout", &mut limits.header_timeout, value::duration);
         self.read("limits.body_timeout", &mut limits.body_timeout, value::duration);
         self.read("limits.requests_per_connection", &mut limits.requests_per_connection, value::whole);
@@ -207,15 +233,31 @@ impl Keys<'_> {
         self.read("process.grace_stop", &mut config.process.grace_stop, value::duration);
     }
 
-    /// Client traffic goes to the servers by redirect; the other modes come with the edge.
-    fn edge(&mut self) {
-        self.read("edge.mode", &mut (), |found| match found {
-            Value::Text(mode) if mode == "redirect" => Ok(()),
-            Value::Text(mode) if mode == "host" || mode == "path" => {
-                Err(format!("the mode \"{mode}\" is not supported in this version; write \"redirect\""))
+    fn edge(&mut self, config: &mut Config) {
+        let edge = &mut config.edge;
+        let words = [("redirect", EdgeMode::Redirect), ("host", EdgeMode::Host), ("path", EdgeMode::Path)];
+        self.read("edge.mode", &mut edge.mode, |found| value::word(found, &words));
+        let words = [("strip", ClientPrefix::Strip), ("keep", ClientPrefix::Keep)];
+        self.read("edge.client_prefix", &mut edge.client_prefix, |found| value::word(found, &words));
+        self.read("edge.connect_timeout", &mut edge.connect_timeout, value::duration);
+        self.read("edge.read_timeout", &mut edge.read_timeout, value::duration);
+        self.read("edge.tunnel_idle", &mut edge.tunnel_idle, value::duration);
+        self.read("edge.idle_connections", &mut edge.idle_connections, value::whole);
+    }
+
+    /// Lists of sections, and nothing else.
+    fn l4(&mut self, config: &mut Config) {
+        let below: Vec<String> = self.raw.entries.keys().filter(|key| is_at_or_below(key, "l4")).cloned().collect();
+        for path in below {
+            let Some(entry) = self.raw.entries.remove(&path) else { continue };
+            if path == read_l4::PATH {
+                self.sources.0.insert(read_l4::PATH, entry.source.clone());
+                config.l4 = read_l4::read(entry, &self.raw.lines, self.problems);
+            } else if path != "l4" || !entry.value.is_off() {
+                let text = "is no known key; write a section [[l4.listener]] for each listener".to_owned();
+                self.problems.push(problem(&path, &entry.source, text));
             }
-            _ => Err("write \"redirect\"".to_owned()),
-        });
+        }
     }
 
     fn refuse_not_built(&mut self) {

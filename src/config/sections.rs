@@ -15,10 +15,16 @@ use crate::bbb::Algorithm;
 /// `[listen]`: the public side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listen {
-    /// Plain HTTP listeners; at least one.
+    /// Plain HTTP listeners.
     pub http: Vec<SocketAddr>,
+    /// HTTPS listeners; with `http` at least one.
+    pub https: Vec<SocketAddr>,
+    /// Plain HTTP only says where HTTPS is, except for probes and certificate authorities.
+    pub redirect_to_https: bool,
     /// Networks whose `X-Forwarded-*` headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Trusted proxies begin each connection with a PROXY header.
+    pub proxy_protocol: bool,
     /// How browsers and BBB servers reach us: scheme and host, no path.
     pub public_url: Url,
 }
@@ -35,6 +41,59 @@ impl Listen {
 pub struct Admin {
     /// `None` when switched off.
     pub listen: Option<SocketAddr>,
+    /// HTTPS with this certificate instead of HTTP.
+    pub tls: Option<CertificateFiles>,
+    /// Only clients with a certificate of this authority may ask; needs `tls`.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// `[tls]`: what the HTTPS listeners show.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// Picked by the name that the client asks for; the first one for whoever names none, or an unknown one.
+    pub certificates: Vec<CertificateFiles>,
+    /// Value of `Strict-Transport-Security` on answers over HTTPS.
+    pub hsts: Option<String>,
+}
+
+/// A certificate with its chain, and its key: PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// `[edge]`: how browsers reach the server of their meeting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edge {
+    pub mode: EdgeMode,
+    pub client_prefix: ClientPrefix,
+    /// Longest connecting to a server may take, TLS included.
+    pub connect_timeout: Duration,
+    /// Longest silence of a server from which an answer, or more of one, is due.
+    pub read_timeout: Duration,
+    /// Longest silence of a WebSocket.
+    pub tunnel_idle: Duration,
+    /// Idle connections that are kept open to each server.
+    pub idle_connections: usize,
+}
+
+/// Which way the browsers' traffic takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeMode {
+    /// To the server itself: a join is a redirect there.
+    Redirect,
+    /// Through Usher, under the server's own host name.
+    Host,
+    /// Through Usher, under our own name and a path that begins with the server's name.
+    Path,
+}
+
+/// Whether a server sees `/<server name>` in front of `/html5client` (bbb-http-surface.md section 3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientPrefix {
+    Strip,
+    Keep,
 }
 
 /// `[store]`.
@@ -146,6 +205,10 @@ pub struct Limits {
     pub connections: usize,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
+    /// Longest a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// TLS handshakes under way at once.
+    pub handshakes: usize,
     /// Longest a request's header may take to arrive.
     pub header_timeout: Duration,
     /// Longest a whole request body may take to arrive.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::raw::Value;
-use super::sections::StoreUrl;
+use super::sections::{CertificateFiles, StoreUrl};
 use crate::bbb::Algorithm;
 
 /// `"5s"`, `"2m"`, `"500ms"`, `"1h 30m"`.
@@ -117,6 +117,65 @@ pub fn address_or_off(value: &Value) -> Result<Option<SocketAddr>, String> {
         "" | "off" => Ok(None),
         address_text => address(address_text).map(Some),
     }
+}
+
+/// A file, or `""` for none.
+pub fn file_or_none(value: &Value) -> Result<Option<PathBuf>, String> {
+    let path = text(value)?;
+    Ok((!path.is_empty()).then(|| PathBuf::from(path)))
+}
+
+/// `[{ cert = "…", key = "…" }]`; from the environment `cert:key`, separated by commas.
+pub fn certificates(value: &Value) -> Result<Vec<CertificateFiles>, String> {
+    match value {
+        Value::List(items) => items.iter().map(certificate).collect(),
+        Value::Text(items) => items
+            .split(',')
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
+            .map(|pair| match pair.split_once(':') {
+                Some((cert, key)) if !cert.is_empty() && !key.is_empty() => {
+                    Ok(CertificateFiles { cert: cert.into(), key: key.into() })
+                }
+                _ => Err(format!("\"{pair}\" is no pair of files; write CERT:KEY")),
+            })
+            .collect(),
+        _ => Err(format!("write a list such as [{{ cert = \"…\", key = \"…\" }}], not {}", value.kind())),
+    }
+}
+
+fn certificate(value: &Value) -> Result<CertificateFiles, String> {
+    let wrong = || "write each certificate as { cert = \"file.pem\", key = \"file.pem\" }".to_owned();
+    let Value::Table(entries) = value else { return Err(wrong()) };
+    let file = |name: &str| match entries.get(name) {
+        Some(Value::Text(path)) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => Err(wrong()),
+    };
+    let files = CertificateFiles { cert: file("cert")?, key: file("key")? };
+    if entries.len() > 2 {
+        return Err(wrong());
+    }
+    Ok(files)
+}
+
+/// The value of a `Strict-Transport-Security` field, or `""` for none.
+pub fn hsts_or_none(value: &Value) -> Result<Option<String>, String> {
+    let written = text(value)?;
+    if written.is_empty() {
+        return Ok(None);
+    }
+    let mut ages = 0;
+    let known = written.split(';').map(str::trim).all(|part| {
+        let (name, number) = part.split_once('=').unwrap_or((part, ""));
+        let is_age = name.eq_ignore_ascii_case("max-age") && number.parse::<u32>().is_ok();
+        ages += u32::from(is_age);
+        let is_flag = name.eq_ignore_ascii_case("includeSubDomains") || name.eq_ignore_ascii_case("preload");
+        is_age || is_flag && number.is_empty()
+    });
+    if !known || ages != 1 {
+        return Err("write \"max-age=31536000\", with \"; includeSubDomains\" if that is meant".to_owned());
+    }
+    Ok(Some(written.to_owned()))
 }
 
 /// A network in CIDR notation, or one address.

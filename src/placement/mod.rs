@@ -35,8 +35,10 @@ mod wish;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 pub use choose::Snapshot;
@@ -52,6 +54,7 @@ pub use wish::*;
 
 use crate::config::Load;
 use crate::pool::load::quantile_z;
+use crate::store::ServerRecord;
 use state::State;
 
 /// Settings of the ledger.
@@ -98,10 +101,12 @@ type HashSet<T> = std::collections::HashSet<T, ahash::RandomState>;
 /// The live picture of all servers and meetings.
 pub struct Ledger {
     state: Mutex<State>,
+    /// The servers as the store describes them, for those who need no figures.
+    table: ArcSwap<Vec<Arc<ServerRecord>>>,
 }
 
 impl Ledger {
     pub fn new(settings: LedgerSettings) -> Self {
-        Self { state: Mutex::new(State::new(settings.into())) }
+        Self { state: Mutex::new(State::new(settings.into())), table: ArcSwap::default() }
     }
 }

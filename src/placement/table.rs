@@ -4,6 +4,7 @@
 //! points to a server that is gone.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::state::{ServerEntry, State};
 use super::sums::count;
@@ -41,6 +42,7 @@ impl Ledger {
         for record in records {
             state.set_record(record, now);
         }
+        self.table.store(Arc::new(state.servers.values().map(|entry| entry.record.clone()).collect()));
         dropped.sort();
         dropped
     }
@@ -75,6 +77,11 @@ impl Ledger {
     pub fn server_named(&self, name: &str) -> Option<ServerView> {
         let state = self.state.lock();
         state.servers.values().find(|entry| entry.record.name == name).map(|entry| state.server_view(entry))
+    }
+
+    /// What the operator said of all servers, by id: the same `Arc` until something was said anew.
+    pub fn table(&self) -> Arc<Vec<Arc<ServerRecord>>> {
+        self.table.load_full()
     }
 
     /// All servers, by id.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounter};
 
 use super::answer::Answer;
+use super::arrival::Listener;
 use super::request::Request;
 use super::route::Route;
 use crate::bbb::Call;
@@ -24,14 +25,25 @@ pub struct Facts {
     pub body_read: u64,
     /// A tenant's signature held.
     pub signed: bool,
+    /// The request was the edge's to carry.
+    pub carried: Option<Carried>,
     /// Refused as part of a flood: answered late, without a line in the log, and the connection is closed.
     pub flooding: bool,
+}
+
+/// What the edge brought back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Carried {
+    /// Bytes of the server's body that reached the browser.
+    pub bytes: u64,
+    /// The server or the browser broke off before the end.
+    pub broken: Option<&'static str>,
 }
 
 /// Keeps the books of the public listeners.
 pub struct Access {
     metrics: Arc<Metrics>,
-    requests: Kept<IntCounter, { Route::SLOTS * CLASSES.len() }>,
+    requests: Kept<IntCounter, { Listener::SLOTS * Route::SLOTS * CLASSES.len() }>,
     durations: Kept<Histogram, { Route::SLOTS }>,
     calls: Kept<Histogram, { Call::SLOTS }>,
     bytes_in: IntCounter,
@@ -64,16 +76,19 @@ impl Access {
         log_access: bool,
     ) {
         let metrics = &self.metrics;
+        let bytes = answer.body.len() as u64 + facts.carried.map_or(0, |carried| carried.bytes);
         let seconds = took.as_secs_f64();
         let class = class(answer.status);
-        let find = || metrics.http_requests.with_label_values(&["http", route.label(), CLASSES[class]]);
-        self.requests.get(route.slot() * CLASSES.len() + class, find).inc();
+        let listener = request.listener;
+        let find = || metrics.http_requests.with_label_values(&[listener.label(), route.label(), CLASSES[class]]);
+        let slot = (listener.slot() * Route::SLOTS + route.slot()) * CLASSES.len() + class;
+        self.requests.get(slot, find).inc();
         let find = || metrics.http_duration.with_label_values(&[route.label()]);
         self.durations.get(route.slot(), find).observe(seconds);
         if facts.body_read > 0 {
             self.bytes_in.inc_by(facts.body_read);
         }
-        self.bytes_out.inc_by(answer.body.len() as u64);
+        self.bytes_out.inc_by(bytes);
         let tenant = facts.tenant.as_deref();
         let tenant_name = tenant.map_or("-", Tenant::name);
         if let Some(call) = facts.call {
@@ -95,14 +110,14 @@ impl Access {
             let client = request.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
             log::info!(target: "usher::access", request_id = request.id.as_str(), client = client.as_str(),
                 method = request.method.as_str(), route = route.label(), tenant = tenant_name, call = call,
-                status = answer.status, result = answer.result, server = server, bytes = answer.body.len(),
+                status = answer.status, result = facts.carried.and_then(|carried| carried.broken).unwrap_or(answer.result), server = server, bytes = bytes,
                 duration_ms = millis(took), upstream_ms = millis(answer.upstream.unwrap_or_default()); "request");
         }
     }
 
     /// What never became a request: unreadable, or one connection too many. No line each, a flood must not fill the log.
-    pub fn record_refused(&self, answer: &Answer) {
-        self.metrics.http_requests.with_label_values(&["http", "none", CLASSES[class(answer.status)]]).inc();
+    pub fn record_refused(&self, answer: &Answer, listener: Listener) {
+        self.metrics.http_requests.with_label_values(&[listener.label(), "none", CLASSES[class(answer.status)]]).inc();
     }
 }
 

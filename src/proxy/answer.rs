@@ -115,6 +115,13 @@ impl Answer {
         Self { status, ..Self::error(&error) }
     }
 
+    /// What a server answered, for the books; the answer itself goes on as it is.
+    pub fn carried(status: u16, server: &Arc<ServerRecord>) -> Self {
+        let mut answer = Self::new(status, TEXT, Bytes::new());
+        answer.server = Some(server.clone());
+        answer
+    }
+
     /// More at once than this process will take.
     pub fn overloaded() -> Self {
         let error = ApiError::us("Too many requests at once. Try again in a moment.");

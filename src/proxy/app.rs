@@ -10,23 +10,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora::apps::ServerApp;
-use pingora::protocols::Stream;
-use pingora::server::ShutdownWatch;
+use pingora::protocols::{ALPN, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 
-use super::access::{Access, Facts};
+use super::access::Access;
 use super::answer::{Answer, TEXT};
+use super::arrival::{Arrival, Listener};
 use super::body::Inbound;
+use super::edge::{self, Edge, Opened, Socket, Tunnel};
 use super::head::{self, Lane, Scan};
 use super::request::{self, Request};
+use super::respond::Made;
 use super::route::Route;
 use super::write::After;
-use super::{Shared, api, limit, pages, session, write};
-use crate::bbb::Method;
+use super::{Shared, h2, limit, secure, session, write};
 use crate::config::{Config, MAX_HEAD};
 
 /// Room for a head at first; most fit.
@@ -39,16 +38,25 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 pub struct PublicApp {
     pub(super) shared: Arc<Shared>,
     pub(super) access: Access,
+    pub(super) edge: Edge,
 }
 
 /// One connection of a client, between two requests.
 struct Connection {
     stream: Stream,
+    listener: Listener,
     peer: Option<SocketAddr>,
     /// Bytes that have come and belong to no request yet.
     bytes: BytesMut,
     /// Requests that may still follow.
     left: u32,
+}
+
+/// What follows a request.
+enum Next {
+    Request(Connection),
+    Socket(Box<Socket>),
+    Nothing,
 }
 
 /// How waiting for a head ended.
@@ -60,33 +68,52 @@ enum Head {
     Gone,
 }
 
-/// An answer before it is written.
-pub(super) struct Made {
-    answer: Answer,
-    pub facts: Facts,
-    took: Duration,
-}
-
 impl PublicApp {
     pub fn new(shared: Arc<Shared>) -> Self {
         let access = Access::new(shared.metrics.clone());
-        Self { shared, access }
+        Self { shared, access, edge: Edge::new() }
     }
 
-    async fn serve(&self, stream: Stream) {
+    /// Serves a connection to its end, in the protocol that the client and TLS have agreed on.
+    pub async fn enter(self: &Arc<Self>, stream: Stream, arrival: Arrival<'_>) {
+        match stream.selected_alpn_proto() {
+            Some(ALPN::H2) => h2::serve(self, stream, arrival).await,
+            _ => self.serve(stream, arrival).await,
+        }
+    }
+
+    /// Tells a client that has come to an HTTPS port without TLS.
+    pub async fn refuse_plain(&self, mut stream: Stream) {
+        let answer = Answer::new(400, TEXT, "A plain HTTP request was sent to an HTTPS port. Use https://.\n");
+        self.refuse(&mut stream, &answer, Listener::Https).await;
+    }
+
+    async fn serve(&self, stream: Stream, arrival: Arrival<'_>) {
         let config = self.shared.config.load_full();
-        let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
+        let Arrival { listener, peer, place } = arrival;
         let left = config.limits.requests_per_connection;
-        let mut connection = Connection { stream, peer, bytes: BytesMut::new(), left };
-        let Some(place) = limit::Place::take(&self.shared, peer, &config) else { return };
+        let connection = Connection { stream, listener, peer, bytes: BytesMut::new(), left };
+        // All that requests need is given back before a WebSocket begins its hours.
+        if let Some(socket) = Box::pin(self.requests(connection, &place, &config)).await {
+            socket.run(&self.shared).await;
+        }
+    }
+
+    /// One request after the other, until the connection ends or becomes a WebSocket.
+    async fn requests(
+        &self,
+        mut connection: Connection,
+        place: &limit::Place<'_>,
+        config: &Config,
+    ) -> Option<Box<Socket>> {
         // One long timer for the whole connection: moving it on is cheap, making one for each request is not.
         let mut timer = Box::pin(sleep(place.patience(config.limits.header_timeout)));
         if let Some(refusal) = place.refusal(&self.shared) {
             // An answer before the head would break the protocol.
             if let Head::Complete(..) = connection.head(timer.as_mut()).await {
-                self.refuse(&mut connection.stream, &refusal).await;
+                self.refuse(&mut connection.stream, &refusal, connection.listener).await;
             }
-            return;
+            return None;
         }
         if place.is_crowded() {
             connection.left = 1;
@@ -94,113 +121,122 @@ impl PublicApp {
         loop {
             let (length, scan) = match connection.head(timer.as_mut()).await {
                 Head::Complete(length, scan) => (length, scan),
-                Head::Gone => return,
+                Head::Gone => return None,
                 Head::TooLong => {
                     let answer = Answer::new(431, TEXT, "The request's head is too large.\n");
-                    return self.refuse(&mut connection.stream, &answer).await;
+                    self.refuse(&mut connection.stream, &answer, connection.listener).await;
+                    return None;
                 }
             };
             let config = self.shared.config.load_full();
-            let Some(next) = self.exchange(connection, length, &scan, &config).await else { return };
-            connection = next;
+            connection = match self.exchange(connection, length, &scan, &config).await {
+                Next::Request(connection) => connection,
+                Next::Socket(socket) => return Some(socket),
+                Next::Nothing => return None,
+            };
             connection.left = connection.left.saturating_sub(1);
             let patience = config.limits.keepalive + config.limits.header_timeout;
             timer.as_mut().reset(tokio::time::Instant::now() + patience);
         }
     }
 
-    /// One request and its answer; the connection comes back if another request may follow.
-    async fn exchange(
-        &self,
-        mut connection: Connection,
-        length: usize,
-        scan: &Scan,
-        config: &Arc<Config>,
-    ) -> Option<Connection> {
+    /// One request and its answer.
+    async fn exchange(&self, mut connection: Connection, length: usize, scan: &Scan, config: &Arc<Config>) -> Next {
         let _request = self.shared.process.begin_request();
         let trusted = &config.listen.trusted_proxies;
-        match head::lane(&connection.bytes[..length], scan, connection.peer, trusted) {
+        let kept = match head::lane(&connection.bytes[..length], scan, connection.peer, trusted) {
             Lane::Direct { request, close } => {
                 let last = close || connection.left <= 1;
-                if !self.direct(&mut connection.stream, &request, last, config).await {
-                    return None;
-                }
-                if connection.bytes.len() == length {
-                    // Idle connections hold no buffer.
-                    connection.bytes = BytesMut::new();
-                } else {
-                    connection.bytes.advance(length);
-                }
-                Some(connection)
+                let request = request.come_by(connection.listener);
+                self.direct(&mut connection.stream, &request, last, config).await
             }
-            Lane::Session => {
-                let Connection { stream, peer, bytes, left } = connection;
-                let (stream, bytes) = session::exchange(self, stream, bytes, peer, left, config).await?;
-                Some(Connection { stream, peer, bytes, left })
+            Lane::WebSocket(request) => {
+                let request = request.come_by(connection.listener);
+                let Some(way) = self.way(&request, Route::of(request.path), config) else {
+                    return self.in_session(connection, config).await;
+                };
+                let last = connection.left <= 1;
+                match self.open(&mut connection.stream, &request, &way, last, config).await {
+                    Ok(tunnel) => {
+                        let id = request.id;
+                        connection.bytes.advance(length);
+                        let Connection { stream, bytes, .. } = connection;
+                        return Next::Socket(Box::new(Socket::new(stream, bytes, tunnel, id)));
+                    }
+                    Err(kept) => kept,
+                }
             }
+            Lane::Session => return self.in_session(connection, config).await,
+        };
+        if !kept {
+            return Next::Nothing;
         }
+        if connection.bytes.len() == length {
+            // Idle connections hold no buffer.
+            connection.bytes = BytesMut::new();
+        } else {
+            connection.bytes.advance(length);
+        }
+        Next::Request(connection)
+    }
+
+    async fn in_session(&self, connection: Connection, config: &Arc<Config>) -> Next {
+        let Connection { stream, listener, peer, bytes, left } = connection;
+        match session::exchange(self, stream, bytes, (peer, listener), left, config).await {
+            Some((stream, bytes)) => Next::Request(Connection { stream, listener, peer, bytes, left }),
+            None => Next::Nothing,
+        }
+    }
+
+    /// Opens a WebSocket at the server; if that fails the answer is written, and the error says whether another request
+    /// may follow.
+    async fn open(
+        &self,
+        stream: &mut Stream,
+        request: &Request<'_>,
+        way: &edge::Way<'_>,
+        last: bool,
+        config: &Arc<Config>,
+    ) -> Result<Tunnel, bool> {
+        let started = Instant::now();
+        let made = match secure::redirect(&self.shared, config, request, Route::Client) {
+            Some(redirect) => Made::answered(redirect, started),
+            None => match self.edge.open(request, way, config).await {
+                Ok(Opened::Tunnel(tunnel)) => {
+                    self.note(request, &Made::carried(101, way, None, started), config);
+                    return Ok(tunnel);
+                }
+                Ok(Opened::Refused(passing)) => Made::carried(passing.status(), way, Some(passing), started),
+                Err(failure) => Made::answered(edge::refusal(&failure, &way.place.record), started),
+            },
+        };
+        Err(self.finish(stream, request, made, last, config).await)
     }
 
     /// Answers a request without a body; true if another may follow.
     async fn direct(&self, stream: &mut Stream, request: &Request<'_>, last: bool, config: &Arc<Config>) -> bool {
         let made = self.make(request, &mut Inbound::none(), config).await;
-        let closes = last || made.facts.flooding || self.shared.process.is_draining();
-        let after = if closes { After::Close } else { After::Keep };
-        self.deliver(stream, request, &made, after, config).await
+        self.finish(stream, request, made, last, config).await
     }
 
-    /// The answer to a request, in both lanes.
-    pub(super) async fn make(&self, request: &Request<'_>, inbound: &mut Inbound<'_>, config: &Arc<Config>) -> Made {
-        let started = Instant::now();
-        let route = Route::of(request.path);
-        let mut facts = Facts::default();
-        let answer = match route {
-            Route::Api { tenant, segment } => {
-                let called = api::Called { tenant, segment, config, at: started };
-                api::answer(&self.shared, request, called, inbound, &mut facts).await
-            }
-            Route::Livez => Answer::new(200, TEXT, "alive\n"),
-            Route::Readyz => {
-                let (status, text) = self.shared.readiness();
-                Answer::new(status, TEXT, text)
-            }
-            Route::Landing => pages::landing(request.query),
-            Route::Nothing => Answer::new(404, TEXT, "Nothing here. The BBB API is at /bigbluebutton/api.\n"),
-        };
-        let answer = limit::settle(&self.shared, config, request, route, &mut facts, answer);
-        facts.body_read = inbound.read;
-        let took = started.elapsed();
-        if facts.flooding {
-            limit::slow_down(&self.shared).await;
-        }
-        Made { answer, facts, took }
-    }
-
-    /// Writes the answer and the books; true if another request may follow.
-    pub(super) async fn deliver(
+    async fn finish(
         &self,
         stream: &mut Stream,
         request: &Request<'_>,
-        made: &Made,
-        after: After,
-        config: &Config,
+        made: Made,
+        last: bool,
+        config: &Arc<Config>,
     ) -> bool {
-        let Made { answer, facts, took } = made;
-        let head_only = request.method == Method::Head;
-        let written = write::answer(stream, answer, &request.id, head_only, after, config.limits.body_timeout).await;
-        let log_access = config.log.access && !facts.flooding;
-        self.access.record(request, Route::of(request.path), answer, facts, *took, log_access);
-        if written && after == After::Close {
-            linger(stream).await;
-        }
-        written && after != After::Close
+        let closes = last || made.facts.flooding || made.ends_by_close(false) || self.shared.process.is_draining();
+        let after = if closes { After::Close } else { After::Keep };
+        self.deliver(stream, request, made, after, config).await
     }
 
     /// Answers what does not become a request, and lets go.
-    pub(super) async fn refuse(&self, stream: &mut Stream, answer: &Answer) {
+    pub(super) async fn refuse(&self, stream: &mut Stream, answer: &Answer, listener: Listener) {
         let id = request::new_request_id();
         write::answer(stream, answer, &id, false, After::Close, LINGER_TIME).await;
-        self.access.record_refused(answer);
+        self.access.record_refused(answer, listener);
         linger(stream).await;
     }
 }
@@ -231,7 +267,7 @@ impl Connection {
 
 /// Closing while the client still sends would make the kernel reset the connection and the answer could be lost, so
 /// what is on its way is read and thrown away, within bounds.
-async fn linger(stream: &mut Stream) {
+pub(super) async fn linger(stream: &mut Stream) {
     if stream.shutdown().await.is_err() {
         return;
     }
@@ -246,12 +282,4 @@ async fn linger(stream: &mut Stream) {
         }
     };
     let _ = tokio::time::timeout(LINGER_TIME, drain).await;
-}
-
-#[async_trait]
-impl ServerApp for PublicApp {
-    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
-        self.serve(stream).await;
-        None
-    }
 }

@@ -49,6 +49,7 @@ struct Source<'a> {
     session: &'a mut ServerSession,
     memory: &'a Arc<Semaphore>,
     deadline: Instant,
+    limit: Duration,
 }
 
 impl<'a> Inbound<'a> {
@@ -64,7 +65,7 @@ impl<'a> Inbound<'a> {
         limit: Duration,
     ) -> Self {
         Self {
-            from: Some(Source { session, memory, deadline: Instant::now() + limit }),
+            from: Some(Source { session, memory, deadline: Instant::now() + limit, limit }),
             announced: request.content_length.filter(|_| !request.chunked),
             wants_continue: request.expects_continue,
             read: 0,
@@ -75,6 +76,13 @@ impl<'a> Inbound<'a> {
     /// The announced length, if there is one.
     pub fn announced(&self) -> Option<u64> {
         self.announced
+    }
+
+    /// The time limit begins anew: for bodies that are carried on, and may take as long as they keep coming.
+    pub fn wait_anew(&mut self) {
+        if let Some(source) = &mut self.from {
+            source.deadline = Instant::now() + source.limit;
+        }
     }
 
     /// The next piece, `None` at the end. The sum of all pieces stays within `max` bytes.

@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use memchr::{memchr, memchr2, memchr3};
 
-use super::request::{Fields, Request};
+use super::request::{Fields, Lines, Request};
 
 /// Header lines in the direct lane; browsers send about twenty.
-const DIRECT_FIELDS: usize = 64;
+pub const DIRECT_FIELDS: usize = 64;
 
 /// How far a head has been looked through.
 #[derive(Debug, Default)]
@@ -59,6 +59,8 @@ impl Scan {
 pub enum Lane<'h> {
     /// A plain GET or HEAD without a body.
     Direct { request: Request<'h>, close: bool },
+    /// The opening of a WebSocket (RFC 6455 section 4.1).
+    WebSocket(Request<'h>),
     /// Everything else.
     Session,
 }
@@ -93,13 +95,24 @@ fn read<'h>(head: &'h [u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[Ip
     if fields.needs_session || fields.hosts != 1 {
         return None;
     }
+    let lines = Lines::Raw(head);
+    if fields.upgrades == 1 && fields.upgrade.eq_ignore_ascii_case("websocket") && method == "GET" && fields.has_key {
+        let mut options = fields.connection.split(',').map(str::trim);
+        if !options.any(|option| option.eq_ignore_ascii_case("upgrade")) {
+            return None;
+        }
+        return Request::new(method, target.as_bytes(), None, &fields, lines, peer, trusted).map(Lane::WebSocket);
+    }
+    if fields.upgrades > 0 {
+        return None;
+    }
     let close = match fields.connection {
         "" => false,
         option if option.eq_ignore_ascii_case("keep-alive") => false,
         option if option.eq_ignore_ascii_case("close") => true,
         _ => return None,
     };
-    let request = Request::new(method, target.as_bytes(), None, &fields, peer, trusted)?;
+    let request = Request::new(method, target.as_bytes(), None, &fields, lines, peer, trusted)?;
     Some(Lane::Direct { request, close })
 }
 
@@ -154,6 +167,10 @@ mod tests {
             "Transfer-Encoding: chunked\r\n\r\n",
             "Expect: 100-continue\r\n\r\n",
             "Upgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            "Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
+            "Upgrade: h2c\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\n\r\n",
+            "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\n\r\n",
+            "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\nContent-Length: 1\r\n\r\n",
             "Connection: close, te\r\n\r\n",
             "Connection: \u{fc}, close\r\n\r\n",
             "Host: g\r\n\r\n",
@@ -163,6 +180,8 @@ mod tests {
         ] {
             assert!(matches!(lane_of(&format!("{ok}{rest}")), Lane::Session), "{rest:?}");
         }
+        let opening = "Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: x\r\n\r\n";
+        assert!(matches!(lane_of(&format!("{ok}{opening}")), Lane::WebSocket(_)));
         for whole in [
             "POST / HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET / HTTP/1.0\r\nHost: h\r\n\r\n",

@@ -19,6 +19,14 @@ pub fn waiting() -> Answer {
         .with("Cache-Control", "no-store")
 }
 
+/// Shown when the server of a browser's session gives no answer; loads the same address again by itself.
+pub fn unreachable() -> Answer {
+    let text = "The server of your meeting does not answer at the moment. \
+        This page tries again by itself every few seconds.";
+    let head = format!("<meta http-equiv=\"refresh\" content=\"{RETRY_SECONDS}\">");
+    Answer::new(502, HTML, page("One moment, please", text, &head)).with("Cache-Control", "no-store")
+}
+
 /// Shown for a join that came too often; loads the same address again by itself.
 pub fn too_many() -> Answer {
     let text = "There are too many requests from your network at the moment. \

@@ -4,11 +4,15 @@
 //! believed from a header only if the peer is a trusted proxy. Nothing is copied that can be read where it came.
 
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 
+use http::Version;
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
 
+use super::arrival::Listener;
+use super::head::DIRECT_FIELDS;
 use super::host;
 use crate::bbb::Method;
 
@@ -31,7 +35,57 @@ pub struct Request<'h> {
     pub chunked: bool,
     pub expects_continue: bool,
     pub client: Option<IpAddr>,
+    /// Where it has come in.
+    pub listener: Listener,
+    /// The client has come by HTTPS, to us or to a trusted proxy before us.
+    pub is_secure: bool,
+    /// What a trusted proxy said of that.
+    pub told_secure: Option<bool>,
     pub id: String,
+    /// As received, for what is carried on.
+    pub method_text: &'h str,
+    /// The host with its port as the client wrote it, or as a trusted proxy says.
+    pub host_field: &'h str,
+    pub referer: &'h str,
+    /// Who opened the connection.
+    pub peer: Option<IpAddr>,
+    /// HTTP/1.0: no chunks.
+    pub is_old: bool,
+    /// The peer is a trusted proxy.
+    pub behind_proxy: bool,
+    pub lines: Lines<'h>,
+    /// A question mark stands behind the path, even if nothing follows it.
+    pub has_query: bool,
+}
+
+/// All header lines, in order and in their own spelling.
+#[derive(Clone, Copy, Debug)]
+pub enum Lines<'h> {
+    /// A whole head, as it came.
+    Raw(&'h [u8]),
+    Read(&'h RequestHeader),
+}
+
+impl<'h> Lines<'h> {
+    pub fn each(self, mut with: impl FnMut(&'h [u8], &'h [u8])) {
+        match self {
+            Self::Raw(head) => {
+                let mut lines = [const { MaybeUninit::uninit() }; DIRECT_FIELDS];
+                let mut parsed = httparse::Request::new(&mut []);
+                if parsed.parse_with_uninit_headers(head, &mut lines).is_ok() {
+                    for line in parsed.headers.iter() {
+                        with(line.name.as_bytes(), line.value);
+                    }
+                }
+            }
+            Self::Read(head) if head.has_case() => {
+                head.case_header_iter().for_each(|(name, value)| with(name.as_slice(), value.as_bytes()));
+            }
+            Self::Read(head) => {
+                head.headers.iter().for_each(|(name, value)| with(name.as_str().as_bytes(), value.as_bytes()));
+            }
+        }
+    }
 }
 
 /// The header fields that mean something here, as they came; the first of several wins.
@@ -43,13 +97,20 @@ pub struct Fields<'a> {
     pub connection: &'a str,
     /// Something that only a session may judge: where a body ends, what the connection becomes, a host that is none.
     pub needs_session: bool,
+    pub upgrades: u32,
+    /// The last `Upgrade` field.
+    pub upgrade: &'a str,
+    /// `Sec-WebSocket-Key` is there.
+    pub has_key: bool,
     forwarded_host: &'a str,
+    forwarded_proto: &'a str,
     /// All lines as one list: some proxies add a line of their own instead of extending the client's.
     forwarded_for: Cow<'a, str>,
     request_id: &'a str,
     content_type: &'a str,
     content_length: &'a str,
     expect: &'a str,
+    referer: &'a str,
     is_chunked: bool,
 }
 
@@ -74,7 +135,12 @@ impl<'a> Fields<'a> {
                 self.needs_session = true;
                 first(&mut self.expect, value);
             }
-            7 if is("upgrade") || is("trailer") => self.needs_session = true,
+            7 if is("upgrade") => {
+                self.upgrades += 1;
+                self.upgrade = text(value);
+            }
+            7 if is("trailer") => self.needs_session = true,
+            7 if is("referer") => first(&mut self.referer, value),
             10 if is("connection") => match self.connection {
                 "" => {
                     self.connection = text(value);
@@ -83,6 +149,7 @@ impl<'a> Fields<'a> {
                 // Two lines are a list, which nobody needs to send.
                 _ => self.needs_session = true,
             },
+            17 if is("sec-websocket-key") => self.has_key = true,
             12 if is("content-type") => first(&mut self.content_type, value),
             12 if is("x-request-id") => first(&mut self.request_id, value),
             14 if is("content-length") => {
@@ -98,6 +165,7 @@ impl<'a> Fields<'a> {
                 }
             },
             16 if is("x-forwarded-host") => first(&mut self.forwarded_host, value),
+            17 if is("x-forwarded-proto") => first(&mut self.forwarded_proto, value),
             17 if is("transfer-encoding") => (self.needs_session, self.is_chunked) = (true, true),
             _ => {}
         }
@@ -120,15 +188,16 @@ impl<'h> Request<'h> {
     /// `None` if the path is not UTF-8, which no path of ours is.
     pub fn read(head: &'h RequestHeader, peer: Option<SocketAddr>, trusted: &[IpNet]) -> Option<Self> {
         let authority = head.uri.authority().map(|authority| authority.as_str());
-        Self::new(head.method.as_str(), head.raw_path(), authority, &Fields::of(head), peer, trusted)
+        Self::new(head.method.as_str(), head.raw_path(), authority, &Fields::of(head), Lines::Read(head), peer, trusted)
     }
 
     /// From a head in pieces; `authority` is that of an absolute-form target.
     pub fn new(
-        method: &str,
+        method: &'h str,
         target: &'h [u8],
         authority: Option<&'h str>,
         fields: &Fields<'h>,
+        lines: Lines<'h>,
         peer: Option<SocketAddr>,
         trusted: &[IpNet],
     ) -> Option<Self> {
@@ -144,6 +213,9 @@ impl<'h> Request<'h> {
         };
         let given_id = behind_proxy.then_some(fields.request_id).filter(|id| is_request_id(id));
         let media_type = fields.content_type.split(';').next().unwrap_or_default().trim();
+        let given_proto = fields.forwarded_proto.split(',').next().unwrap_or_default().trim();
+        let told_secure = behind_proxy.then_some(given_proto).filter(|proto| !proto.is_empty());
+        let told_secure = told_secure.map(|proto| proto.eq_ignore_ascii_case("https"));
         Some(Self {
             method: match method {
                 "GET" => Method::Get,
@@ -160,8 +232,26 @@ impl<'h> Request<'h> {
             chunked: fields.is_chunked,
             expects_continue: fields.expect.eq_ignore_ascii_case("100-continue"),
             client: forwarded.or(peer),
+            listener: Listener::Http,
+            is_secure: told_secure.unwrap_or(false),
+            told_secure,
             id: given_id.map_or_else(new_request_id, str::to_owned),
+            method_text: method,
+            host_field: host,
+            referer: fields.referer,
+            peer,
+            is_old: matches!(lines, Lines::Read(head) if head.version < Version::HTTP_11),
+            behind_proxy,
+            lines,
+            has_query: memchr::memchr(b'?', target).is_some(),
         })
+    }
+
+    /// The same request, come in by that listener.
+    pub fn come_by(mut self, listener: Listener) -> Self {
+        self.listener = listener;
+        self.is_secure = self.told_secure.unwrap_or(listener == Listener::Https);
+        self
     }
 
     pub fn has_body(&self) -> bool {
@@ -269,6 +359,16 @@ mod tests {
         let hosts = [("x-forwarded-host", "Moodle.example.org, proxy.internal"), ("host", "h")];
         assert_eq!(request("/", &hosts, "10.0.0.1:5").host, "moodle.example.org");
         assert_eq!(request("/", &hosts, "1.2.3.4:5").host, "h");
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_what_the_client_has_come_by() {
+        let headers = [("x-forwarded-proto", "https, http"), ("host", "h")];
+        assert!(request("/", &headers, "10.0.0.1:5").come_by(Listener::Http).is_secure);
+        assert!(!request("/", &headers, "1.2.3.4:5").come_by(Listener::Http).is_secure);
+        let headers = [("x-forwarded-proto", "http"), ("host", "h")];
+        assert!(!request("/", &headers, "10.0.0.1:5").come_by(Listener::Https).is_secure);
+        assert!(request("/", &headers, "1.2.3.4:5").come_by(Listener::Https).is_secure);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub enum Route<'a> {
     Readyz,
     /// `/`: the page that join errors lead to.
     Landing,
+    /// A server's client plane, carried by the edge.
+    Client,
     Nothing,
 }
 
@@ -34,7 +36,7 @@ impl<'a> Route<'a> {
     }
 
     /// Number of values of `slot`.
-    pub const SLOTS: usize = 4;
+    pub const SLOTS: usize = 5;
 
     /// Stands for the label in tables.
     pub fn slot(self) -> usize {
@@ -43,6 +45,7 @@ impl<'a> Route<'a> {
             Self::Livez | Self::Readyz => 1,
             Self::Landing => 2,
             Self::Nothing => 3,
+            Self::Client => 4,
         }
     }
 
@@ -53,6 +56,7 @@ impl<'a> Route<'a> {
             Self::Livez | Self::Readyz => "health",
             Self::Landing => "landing",
             Self::Nothing => "none",
+            Self::Client => "client",
         }
     }
 }

@@ -15,6 +15,7 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 
 use super::app::PublicApp;
+use super::arrival::Listener;
 use super::body::Inbound;
 use super::request::Request;
 use super::write::After;
@@ -27,7 +28,7 @@ pub async fn exchange(
     app: &PublicApp,
     stream: Stream,
     bytes: BytesMut,
-    peer: Option<SocketAddr>,
+    (peer, listener): (Option<SocketAddr>, Listener),
     left: u32,
     config: &Arc<Config>,
 ) -> Option<(Stream, BytesMut)> {
@@ -51,9 +52,10 @@ pub async fn exchange(
     let readable = head.as_ref().ok().filter(|head| host::is_one(head));
     let Some(request) = readable.and_then(|head| Request::read(head, peer, trusted)) else {
         let refusal = head.err().unwrap_or_else(|| limit::unreadable(None));
-        app.refuse(&mut into_stream(session)?, &refusal).await;
+        app.refuse(&mut into_stream(session)?, &refusal, listener).await;
         return None;
     };
+    let request = request.come_by(listener);
 
     let mut inbound = Inbound::new(&mut session, &request, &app.shared.body_memory, config.limits.body_timeout);
     let made = app.make(&request, &mut inbound, config).await;
@@ -64,7 +66,7 @@ pub async fn exchange(
     // Pingora takes a missing chunk size for the end of the body; others need not, so nothing may follow chunks.
     let is_certain = !is_broken && !request.chunked && !made.facts.flooding;
     let keeps = is_certain && session.is_body_done() && session.get_keepalive().is_some();
-    let keeps = keeps && !wants_close(session.req_header());
+    let keeps = keeps && !wants_close(session.req_header()) && !made.ends_by_close(request.is_old);
     let after = match session.req_header().version {
         _ if !keeps || left <= 1 || app.shared.process.is_draining() => After::Close,
         Version::HTTP_11 => After::Keep,
@@ -74,7 +76,7 @@ pub async fn exchange(
         After::Close => (into_stream(session)?, None),
         After::Keep | After::KeepOld => session.finish().await.ok()??.into_parts(),
     };
-    let keeps = app.deliver(&mut stream, &request, &made, after, config).await;
+    let keeps = app.deliver(&mut stream, &request, made, after, config).await;
     keeps.then(|| (stream, bytes.unwrap_or_default()))
 }
 

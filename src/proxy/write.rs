@@ -74,12 +74,27 @@ fn head(bytes: &mut BytesMut, answer: &Answer, id: &str, after: After) {
     for (name, value) in &answer.headers {
         field(bytes, name, value);
     }
+    connection(bytes, after);
+    bytes.extend_from_slice(b"\r\n\r\n");
+}
+
+/// What we add behind the head of a server's answer; each line begins with CRLF, the last is not ended.
+pub fn last_lines(answer: &Answer, id: &str, after: After) -> BytesMut {
+    let mut lines = BytesMut::with_capacity(64);
+    field(&mut lines, "X-Request-Id", id);
+    for (name, value) in &answer.headers {
+        field(&mut lines, name, value);
+    }
+    connection(&mut lines, after);
+    lines
+}
+
+fn connection(bytes: &mut BytesMut, after: After) {
     match after {
         After::Keep => {}
         After::KeepOld => field(bytes, "Connection", "keep-alive"),
         After::Close => field(bytes, "Connection", "close"),
     }
-    bytes.extend_from_slice(b"\r\n\r\n");
 }
 
 /// A value with a control character would end the line and begin the caller's own; it is left out.

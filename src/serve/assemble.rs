@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::ServeError;
+use super::{ServeError, certificates};
 use crate::client::{BbbClient, ClientSettings};
-use crate::clock::{Clock, SteadyClock};
+use crate::clock::{Clock, SteadyClock, SystemClock};
 use crate::config::Config;
 use crate::limit::Limiter;
 use crate::metrics::Metrics;
@@ -15,6 +15,7 @@ use crate::placement::{Ledger, LedgerSettings, Monitor, Placer, PlacerSettings};
 use crate::pool::HealthSettings;
 use crate::process::{Process, Shared};
 use crate::store;
+use crate::tls::Tls;
 
 /// KiB that `bytes` take in the body memory.
 pub fn kib(bytes: u64) -> usize {
@@ -41,12 +42,26 @@ pub fn placer_settings(config: &Config) -> PlacerSettings {
     PlacerSettings { failover_after: config.health.failover_after }
 }
 
+/// Reads the certificates; one that cannot be served ends the start.
+fn load_tls(config: &Config, metrics: &Metrics) -> Result<Tls, ServeError> {
+    let loaded = Tls::load(config, SystemClock.now());
+    let (tls, outcome) = loaded.map_err(|error| ServeError::Start(format!("TLS does not work: {error}")))?;
+    let unusable: Vec<String> = outcome.unusable().map(|trouble| trouble.problem.to_string()).collect();
+    if !unusable.is_empty() {
+        return Err(ServeError::Certificates(unusable.join("; ")));
+    }
+    certificates::tell(&outcome);
+    metrics.set_certificates(&tls.expiries());
+    Ok(tls)
+}
+
 /// Opens and reads the store and builds everything that requests share.
 pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock);
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Start(error.to_string()))?);
     let store = store::open(&config.store).await?;
     let ledger = Arc::new(Ledger::new(ledger_settings(&config)));
+    let tls = load_tls(&config, &metrics)?;
     let client_settings =
         ClientSettings { connect_timeout: config.api.connect_timeout, max_answer: config.api.max_answer };
     let client = BbbClient::new(&client_settings).map_err(ServeError::Start)?;
@@ -64,5 +79,6 @@ pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
         placer,
         metrics,
         process,
+        tls,
     }))
 }

@@ -1,5 +1,6 @@
 //! What goes on beside the requests: the watch over the servers, the store's changes, the ledger's clock, reloads.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,11 @@ use async_trait::async_trait;
 use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::reload;
+use super::{certificates, reload};
 use crate::config::Config;
 use crate::placement::{FOLLOW_EVERY, WatchSettings, watch_servers};
 use crate::process::Shared;
@@ -92,7 +94,7 @@ impl Background {
     /// Says READY only when the listeners take connections: Pingora opens them in its own time.
     async fn announce(&self) {
         let config = self.shared.config.load_full();
-        for address in config.listen.http.iter().chain(&config.admin.listen) {
+        for address in config.listen.http.iter().chain(&config.listen.https).chain(&config.admin.listen) {
             let reachable = reachable_form(*address);
             let opened = tokio::time::timeout(OPEN_LIMIT, async {
                 while tokio::net::TcpStream::connect(reachable).await.is_err() {
@@ -104,8 +106,21 @@ impl Background {
                 return;
             }
         }
-        let http: Vec<String> = config.listen.http.iter().map(ToString::to_string).collect();
-        info!(http = http.join(",").as_str(), version = env!("CARGO_PKG_VERSION"); "serving");
+        for address in config.l4.addresses() {
+            // Not by connecting, which would be passed on to the target.
+            let opened = tokio::time::timeout(OPEN_LIMIT, async {
+                while !is_taken(address) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            });
+            if opened.await.is_err() {
+                error!(address:% = address; "listener did not open");
+                return;
+            }
+        }
+        let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let (http, https) = (list(&config.listen.http), list(&config.listen.https));
+        info!(http = http.as_str(), https = https.as_str(), version = env!("CARGO_PKG_VERSION"); "serving");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 }
@@ -120,6 +135,7 @@ impl BackgroundService for Background {
                 self.ping_store(),
                 self.tick_ledger(),
                 self.reload_on_hangup(),
+                certificates::watch(self.shared.clone()),
                 self.announce(),
             )
         };
@@ -137,6 +153,14 @@ fn watch_settings(config: &Config) -> WatchSettings {
         timeout: config.health.timeout,
         max_backoff: config.health.max_backoff,
     }
+}
+
+/// Whether somebody listens there: with this option the kernel permits everything short of a second listener.
+fn is_taken(address: std::net::SocketAddr) -> bool {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let Ok(socket) = socket else { return true };
+    let _ = socket.set_reuseaddr(true);
+    socket.bind(address).is_err()
 }
 
 /// An address that listens on all interfaces is reached through loopback.

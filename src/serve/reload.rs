@@ -9,6 +9,7 @@ use log::{error, info, warn};
 use tokio::sync::Semaphore;
 
 use super::assemble::{health_settings, kib, ledger_settings, placer_settings};
+use super::certificates;
 use crate::config::{Config, environment};
 use crate::process::Shared;
 
@@ -33,6 +34,8 @@ pub fn reload(shared: &Shared, path: Option<&Path>) -> Option<Arc<Config>> {
     shared.placer.settings.store(Arc::new(placer_settings(&config)));
     resize(&shared.body_memory, kib(old.api.max_buffered), kib(config.api.max_buffered));
     resize(&shared.creates, old.limits.concurrent_creates, config.limits.concurrent_creates);
+    // A broken certificate does not keep the rest from taking effect: the old one stays, and the log says so.
+    certificates::reload(shared);
     info!("configuration reloaded");
     Some(config)
 }

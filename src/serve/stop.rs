@@ -13,7 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::process::Shared;
+use crate::process::{Process, Shared};
+
+/// How long relays may take to end when they are told to.
+const RELAYS_END: Duration = Duration::from_millis(500);
 
 /// What ends the process.
 pub struct Stop {
@@ -59,6 +62,15 @@ impl Watch {
     }
 }
 
+/// What is still relayed ends in order: counted, and with a line in the log.
+async fn end_relays(process: &Process) {
+    process.drain.begin();
+    let deadline = Instant::now() + RELAYS_END;
+    while process.in_flight() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[async_trait]
 impl ShutdownSignalWatch for Watch {
     async fn recv(&self) -> ShutdownSignal {
@@ -78,6 +90,7 @@ impl ShutdownSignalWatch for Watch {
             () = self.wait() => {} // asked twice: now
             () = tokio::time::sleep_until(Instant::now() + grace) => {}
         }
+        end_relays(process).await;
         ShutdownSignal::FastShutdown
     }
 }

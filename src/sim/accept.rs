@@ -4,7 +4,7 @@
 //! not polled; a reset needs `SO_LINGER` 0 on the socket when it is dropped. No timers: a fault lasts until it is healed
 //! or the server is closed.
 
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, COOKIE};
+use hyper::header::{CONTENT_TYPE, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -25,10 +25,11 @@ use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::api;
-use super::call::{Call, CallHeaders, MULTIPART, Part, media_type};
+use super::call::{Call, MULTIPART, Part, media_type};
+use super::client::{socket, upload};
 use super::fault::{Fault, SocketState};
 use super::meetings::http_date;
-use super::seen::SeenCall;
+use super::seen::{SeenCall, headers_and_cookies};
 use super::server::Shared;
 use super::spoil;
 use crate::clock::{Clock, Millis, SystemClock};
@@ -70,7 +71,15 @@ fn poll_accept(shared: &Weak<Shared>, context: &mut Context<'_>) -> Poll<Accepte
 }
 
 /// Counts a connection out, however its task ends.
-struct Counted(Arc<Shared>);
+pub(super) struct Counted(Arc<Shared>);
+
+impl Counted {
+    /// One more for a connection that outlives its task, as a WebSocket does.
+    fn again(shared: &Arc<Shared>) -> Self {
+        shared.connections.send_modify(|open| *open += 1);
+        Self(shared.clone())
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -80,25 +89,33 @@ impl Drop for Counted {
 
 async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     let _counted = Counted(shared.clone());
-    let mut sockets = shared.faults.sockets();
+    let sockets = shared.faults.sockets();
     let reset = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(SimStream { stream, reset: reset.clone() });
     let service = service_fn(move |request| respond(shared.clone(), reset.clone(), request));
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
-    tokio::pin!(connection);
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades();
+    while_serving(sockets, connection).await;
+}
+
+/// Runs the work of a connection to its end; parks it while the server is a black hole, drops it when the port closes.
+pub(super) async fn while_serving<T>(
+    mut sockets: watch::Receiver<SocketState>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::pin!(work);
     loop {
         let state = *sockets.borrow_and_update();
         match state {
-            SocketState::Closed => return,
+            SocketState::Closed => return None,
             SocketState::BlackHole | SocketState::Unreachable => {
                 if sockets.changed().await.is_err() {
-                    return;
+                    return None;
                 }
             }
             SocketState::Serving => tokio::select! {
                 biased;
-                changed = sockets.changed() => if changed.is_err() { return },
-                _ = &mut connection => return,
+                changed = sockets.changed() => if changed.is_err() { return None },
+                done = &mut work => return Some(done),
             },
         }
     }
@@ -108,19 +125,24 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
 async fn respond(
     shared: Arc<Shared>,
     reset: Arc<AtomicBool>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> io::Result<Response<Body>> {
-    let (call, too_large) = read(&shared, request).await?;
+    let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let Arrived { call, body_length, decided } = read(&shared, request).await?;
     if *shared.faults.sockets().borrow() != SocketState::Serving {
         // Read while the fault was being set: `serve` closes or parks the connection as soon as we yield.
         return pending().await;
     }
     let name = api::call_name(&call.path).to_owned();
+    let (headers, cookies) = headers_and_cookies(&call.headers);
     shared.seen.lock().add(SeenCall {
         call: name.clone(),
         method: call.method.to_string(),
+        target: call.target.clone(),
+        headers,
+        cookies,
         raw_query: call.raw_query.clone(),
-        body_length: call.body.len(),
+        body_length,
         content_type: call.content_type.clone(),
         at: SystemClock.now(),
     });
@@ -131,11 +153,15 @@ async fn respond(
     }
     let clock_off = fault.as_ref().map_or(0, Fault::clock_off);
     shared.world.lock().clock_off = clock_off;
-    let worked = match &fault {
+    let mut worked = match &fault {
         Some(fault) if !fault.works() => None,
-        _ if too_large => Some(Answer::status_page(StatusCode::PAYLOAD_TOO_LARGE)),
-        _ => Some(api::answer(&shared, &call)),
+        _ => Some(decided.unwrap_or_else(|| api::answer(&shared, &call))),
     };
+    let opened = worked.as_mut().and_then(|answer| answer.socket.take());
+    if let Some((opened, upgrade)) = opened.zip(upgrade) {
+        // Waits for the 101; ends at once if a fault keeps it from being sent.
+        tokio::spawn(socket::serve(shared.clone(), *opened, upgrade, reset.clone(), Counted::again(&shared)));
+    }
     if !shared.options.latency.is_zero() {
         tokio::time::sleep(shared.options.latency).await;
     }
@@ -169,20 +195,32 @@ async fn dawdle(longest: Duration) {
     }
 }
 
-/// The request with its body, and whether that was too large to keep.
-async fn read(shared: &Shared, request: Request<Incoming>) -> io::Result<(Call, bool)> {
+/// A request that was read.
+struct Arrived {
+    call: Call,
+    /// Bytes of the body, kept or not.
+    body_length: usize,
+    /// The answer, if the header or the length of the body has decided it.
+    decided: Option<Answer>,
+}
+
+async fn read(shared: &Arc<Shared>, request: Request<Incoming>) -> io::Result<Arrived> {
     let (head, incoming) = request.into_parts();
-    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let headers = CallHeaders {
-        content_type: header(CONTENT_TYPE.as_str()),
-        cookie: header(COOKIE.as_str()),
-        session: header("x-session-token"),
+    let (mut body, mut parts) = (Bytes::new(), Vec::new());
+    let (body_length, decided) = if upload::is_upload(head.uri.path()) {
+        let (answer, taken) = upload::receive(shared, &head, incoming).await?;
+        (taken, Some(answer))
+    } else {
+        let (kept, too_large) = bounded(incoming, shared.options.body_limit).await?;
+        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        parts = parts_of(content_type, &kept).await;
+        body = kept;
+        (body.len(), too_large.then(|| Answer::status_page(StatusCode::PAYLOAD_TOO_LARGE)))
     };
-    let (body, too_large) = bounded(incoming, shared.options.body_limit).await?;
-    let parts = parts_of(headers.content_type.as_deref(), &body).await;
     let path = head.uri.path().to_owned();
     let raw_query = head.uri.query().unwrap_or_default().to_owned();
-    Ok((Call::new(head.method, path, raw_query, headers, body, parts), too_large))
+    let call = Call::new(head.method, path, raw_query, head.headers, body, parts);
+    Ok(Arrived { call, body_length, decided })
 }
 
 /// The body if it has at most `limit` bytes, and whether it has more. Reads on to the end, as nginx lingers, or the

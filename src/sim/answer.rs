@@ -5,6 +5,7 @@
 use hyper::StatusCode;
 use serde_json::json;
 
+use super::client::socket::Opened;
 use super::xml::Xml;
 
 /// An answer with its headers; the body is complete.
@@ -12,13 +13,15 @@ pub(super) struct Answer {
     pub status: StatusCode,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
+    /// What the connection becomes after a 101.
+    pub socket: Option<Box<Opened>>,
 }
 
 const NO_CACHE: (&str, &str) = ("Cache-Control", "no-cache");
 
 impl Answer {
     fn new(status: StatusCode, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: vec![("Content-Type", content_type.to_owned())], body: body.into() }
+        Self { status, headers: vec![("Content-Type", content_type.to_owned())], body: body.into(), socket: None }
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -42,6 +45,10 @@ impl Answer {
         Self::new(StatusCode::OK, "application/json;charset=utf-8", text)
     }
 
+    pub(super) fn of_type(status: StatusCode, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self::new(status, content_type, body)
+    }
+
     pub(super) fn html(status: StatusCode, body: impl Into<Vec<u8>>) -> Self {
         Self::new(status, "text/html;charset=utf-8", body)
     }
@@ -56,7 +63,7 @@ impl Answer {
     }
 
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
+        Self { status, headers: Vec::new(), body: Vec::new(), socket: None }
     }
 
     pub(super) fn redirect(location: &str) -> Self {

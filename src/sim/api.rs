@@ -12,7 +12,7 @@ use super::checksum::{self, Signed};
 use super::server::Shared;
 use super::version::SimVersion;
 use super::xml::Xml;
-use super::{client_page, create, join, meeting_calls, recording_calls, text_tracks};
+use super::{client, create, join, meeting_calls, recording_calls, text_tracks};
 
 const BASE: &str = "/bigbluebutton/api/";
 /// Name of the version call, which has none of its own.
@@ -36,7 +36,7 @@ pub(super) fn answer(shared: &Shared, call: &Call) -> Answer {
     let generation = shared.options.generation;
     let name = call_name(&call.path);
     let Some((methods, work)) = route(name, generation) else {
-        return client_page::answer(shared, call).unwrap_or_else(|| Answer::status_page(StatusCode::NOT_FOUND));
+        return client::answer(shared, call).unwrap_or_else(|| Answer::status_page(StatusCode::NOT_FOUND));
     };
     if !methods.allow(&call.method) {
         // 404 or 405 is not known (section 8).
@@ -96,7 +96,7 @@ fn route(name: &str, generation: SimVersion) -> Option<(Methods, Work)> {
 fn index(shared: &Shared, call: &Call) -> Answer {
     let generation = shared.options.generation;
     let release = if shared.options.reveal_version { generation.release() } else { "" };
-    let authority = shared.origin();
+    let authority = shared.client_base();
     let secure = authority.replacen("http", "ws", 1);
     let (socket, rest) = (format!("{secure}/graphql"), format!("{authority}/api/rest"));
     const PLUGIN_SDK: &str = "0.0.95";

@@ -5,6 +5,7 @@
 
 use hyper::Method;
 use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, COOKIE, HeaderMap};
 
 /// A part of a multipart body.
 pub(super) struct Part {
@@ -16,6 +17,8 @@ pub(super) struct Part {
 pub(super) struct Call {
     pub method: Method,
     pub path: String,
+    /// Path and query exactly as they arrived.
+    pub target: String,
     /// Exactly as it arrived, without `?`.
     pub raw_query: String,
     pub content_type: Option<String>,
@@ -24,20 +27,14 @@ pub(super) struct Call {
     pub body: Bytes,
     /// Filled for multipart bodies only.
     pub parts: Vec<Part>,
-    /// The `JSESSIONID` the browser sent.
-    pub cookie: Option<String>,
+    pub headers: HeaderMap,
+    /// Every `JSESSIONID` the browser sent, in its order.
+    pub cookies: Vec<String>,
+    /// `X-Session-Token`.
     pub session_header: Option<String>,
     parameters: Vec<(String, String)>,
     /// Names of parameters whose value lost control characters or surrounding whitespace.
     cleaned: Vec<String>,
-}
-
-/// The headers a call cares about.
-#[derive(Default)]
-pub(super) struct CallHeaders {
-    pub content_type: Option<String>,
-    pub cookie: Option<String>,
-    pub session: Option<String>,
 }
 
 impl Call {
@@ -45,12 +42,15 @@ impl Call {
         method: Method,
         path: String,
         raw_query: String,
-        headers: CallHeaders,
+        headers: HeaderMap,
         body: Bytes,
         parts: Vec<Part>,
     ) -> Self {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let content_type = header(CONTENT_TYPE.as_str());
+        let session_header = header("x-session-token");
         let mut arrived = decoded(raw_query.as_bytes());
-        if method == Method::POST && media_type(headers.content_type.as_deref()) == FORM {
+        if method == Method::POST && media_type(content_type.as_deref()) == FORM {
             arrived.extend(decoded(&body));
         }
         let mut cleaned = Vec::new();
@@ -64,17 +64,34 @@ impl Call {
         }
         Self {
             method,
+            target: if raw_query.is_empty() { path.clone() } else { format!("{path}?{raw_query}") },
             path,
             raw_query,
-            content_type: headers.content_type,
+            content_type,
             has_body: !body.is_empty(),
             body,
             parts,
-            cookie: headers.cookie.as_deref().and_then(jsessionid),
-            session_header: headers.session,
+            cookies: headers
+                .get_all(COOKIE)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .flat_map(jsessionids)
+                .collect(),
+            session_header,
+            headers,
             parameters,
             cleaned,
         }
+    }
+
+    /// The first value of a header, if it is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// A parameter of the query itself, as the sub-requests of nginx see it: no form counts, nothing is cleaned.
+    pub(super) fn query_value(&self, name: &str) -> Option<String> {
+        decoded(self.raw_query.as_bytes()).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// Whether cleaning changed a value of that name.
@@ -137,8 +154,8 @@ pub(super) fn media_type(content_type: Option<&str>) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-fn jsessionid(header: &str) -> Option<String> {
-    header.split(';').find_map(|pair| pair.trim().strip_prefix("JSESSIONID=")).map(str::to_owned)
+fn jsessionids(header: &str) -> impl Iterator<Item = String> {
+    header.split(';').filter_map(|pair| pair.trim().strip_prefix("JSESSIONID=")).map(str::to_owned)
 }
 
 fn decoded(bytes: &[u8]) -> Vec<(String, String)> {
@@ -157,11 +174,12 @@ pub(super) fn decoded_again(value: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     fn call(query: &str, content_type: &str, body: &'static str) -> Call {
-        let headers = CallHeaders { content_type: Some(content_type.to_owned()), ..CallHeaders::default() };
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
         Call::new(
             Method::POST,
             String::new(),

@@ -11,7 +11,7 @@ use super::call::Call;
 use super::meetings::{SimAttendee, SimMeeting, SimRole};
 use super::server::Shared;
 use super::version::SimVersion;
-use super::world::{Session, World, random_text};
+use super::world::{GuestStatus, Session, World, random_text};
 use super::xml::Xml;
 
 /// Lets one person in, if everything fits.
@@ -112,23 +112,6 @@ fn late_refusal(meeting: &SimMeeting, call: &Call) -> Option<Refusal> {
     ))
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum GuestStatus {
-    Allow,
-    Wait,
-    Deny,
-}
-
-impl GuestStatus {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Allow => "ALLOW",
-            Self::Wait => "WAIT",
-            Self::Deny => "DENY",
-        }
-    }
-}
-
 fn guest_status(meeting: &SimMeeting, call: &Call) -> GuestStatus {
     if !call.is("guest", "true") {
         return GuestStatus::Allow;
@@ -168,8 +151,8 @@ struct Joined {
 /// A waiting guest gets a session but is not present yet.
 fn admit(world: &mut World, index: usize, call: &Call, role: SimRole, status: GuestStatus) -> Joined {
     // One HTTP session of a browser holds the tokens of all its tabs.
-    let known =
-        call.cookie.clone().filter(|cookie| world.sessions.values().any(|session| session.http_session == *cookie));
+    let is_living = |cookie: &&String| world.sessions.values().any(|session| session.http_session == **cookie);
+    let known = call.cookies.iter().find(is_living).cloned();
     let is_new_http_session = known.is_none();
     let http_session = known.unwrap_or_else(|| random_text(32).to_ascii_uppercase());
     let meeting = &mut world.meetings[index];
@@ -193,6 +176,9 @@ fn admit(world: &mut World, index: usize, call: &Call, role: SimRole, status: Gu
         internal_meeting_id: internal_meeting_id.clone(),
         internal_user_id: internal_user_id.clone(),
         full_name,
+        role,
+        guest_status: status,
+        token: token.clone(),
     };
     world.sessions.insert(token.clone(), session);
     Joined { internal_meeting_id, internal_user_id, token, http_session, is_new_http_session }
@@ -211,11 +197,11 @@ fn welcome(shared: &Shared, call: &Call, joined: &Joined, status: GuestStatus) -
     let generation = shared.options.generation;
     let waits_outside = status == GuestStatus::Wait && !generation.has_graphql();
     let page = match generation.has_graphql() {
-        true => "/html5client",
+        true => "/html5client/",
         false if waits_outside => "/html5client/guestWait",
         false => "/html5client/join",
     };
-    let url = format!("{}{page}?sessionToken={}", shared.origin(), joined.token);
+    let url = format!("{}{page}?sessionToken={}", shared.client_base(), joined.token);
     let answer = if call.is("redirect", "false") {
         let mut xml = Xml::response("SUCCESS");
         xml.leaf("messageKey", if waits_outside { "guestWait" } else { "successfullyJoined" });
@@ -238,7 +224,8 @@ fn welcome(shared: &Shared, call: &Call, joined: &Joined, status: GuestStatus) -
     if !joined.is_new_http_session {
         return answer;
     }
-    answer.with("Set-Cookie", format!("JSESSIONID={}; Path=/; Secure; HttpOnly", joined.http_session))
+    let secure = if shared.client().secure_cookie { "; Secure" } else { "" };
+    answer.with("Set-Cookie", format!("JSESSIONID={}; Path=/{secure}; HttpOnly", joined.http_session))
 }
 
 /// What may not stand in a Location header; everything a URL may contain is left as it came.

@@ -42,6 +42,7 @@ pub(super) fn end(shared: &Shared, call: &Call) -> Answer {
         return WRONG_PASSWORD.answer();
     }
     world.end(index, shared.options.end_lingers);
+    shared.trouble.sessions_changed();
     let mut xml = Xml::response("SUCCESS");
     xml.leaf("messageKey", "sentEndMeetingRequest");
     xml.leaf("message", "A request to end the meeting was sent. Please wait a few seconds, and then use the getMeetingInfo or isMeetingRunning API calls to verify that it was ended");

@@ -2,11 +2,12 @@
 //!
 //! Written from bbb-api.md alone and sharing nothing with our own reader, signer or client of the BBB protocol: a
 //! mistake there must not be mirrored here. It keeps state, verifies checksums, answers element for element, and fails
-//! on request in every way that networks and servers fail. It shows no media, runs no timers of its own (a meeting ends
-//! only when somebody ends it) and sends no callbacks.
+//! on request in every way that networks and servers fail. It serves browsers too (`client`, from bbb-http-surface.md),
+//! WebSockets included. It carries no media, no timer ends a meeting, and it sends no callbacks.
 //!
 //! ```text
 //! accept (sockets) → call (one request) → api (routes, checks) → create, join, meeting_calls, … → answer → spoil (faults)
+//!                                                             ↘ client (the browser's side) ↗
 //! ```
 
 mod accept;
@@ -14,7 +15,7 @@ mod answer;
 mod api;
 mod call;
 mod checksum;
-mod client_page;
+mod client;
 mod create;
 mod describe;
 mod fault;
@@ -40,10 +41,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 pub use checksum::HashName;
+pub use client::SimClient;
+pub use client::trouble::SocketFault;
 pub use fault::Fault;
 pub use meetings::{SimAttendee, SimChatMessage, SimDocument, SimMeeting, SimRole};
 pub use recordings::{SimFormat, SimRecording, SimRecordingState, SimTextTrack};
-pub use seen::SeenCall;
+pub use seen::{SeenCall, SeenSocket, SeenUpload};
 pub use server::SimServer;
 pub use version::SimVersion;
 
@@ -76,6 +79,8 @@ pub struct SimOptions {
     pub allow_fetch_all_recordings: bool,
     /// `allowRequestsWithoutSession`: session-scoped calls need the token only, not the cookie.
     pub allow_requests_without_session: bool,
+    /// What browsers are told after `join`.
+    pub client: SimClient,
     /// Largest request body in bytes; above it HTTP 413, as nginx in front of BBB answers (1 MiB there).
     pub body_limit: usize,
 }
@@ -95,6 +100,7 @@ impl SimOptions {
             reveal_version: false,
             allow_fetch_all_recordings: true,
             allow_requests_without_session: false,
+            client: SimClient::default(),
             body_limit: 64 * 1024 * 1024,
         }
     }

@@ -13,8 +13,11 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::client::SimClient;
+use super::client::graphql::Seats;
+use super::client::trouble::Trouble;
 use super::fault::{Fault, Faults, SocketState};
-use super::seen::{Seen, SeenCall};
+use super::seen::{Seen, SeenCall, SeenSocket, SeenUpload};
 use super::world::World;
 use super::{SimOptions, accept};
 use crate::ids::Secret;
@@ -35,6 +38,12 @@ pub(super) struct Shared {
     pub world: Mutex<World>,
     pub seen: Mutex<Seen>,
     pub faults: Faults,
+    /// Settings that may change while the server runs.
+    pub client: Mutex<SimClient>,
+    /// What goes wrong on WebSockets.
+    pub trouble: Trouble,
+    /// GraphQL sockets by session token.
+    pub seats: Seats,
     /// `None` while the port refuses.
     pub listener: Mutex<Option<TcpListener>>,
     /// The connection that fills the kernel's queue, so that it drops every further one.
@@ -57,12 +66,16 @@ impl SimServer {
         let reserved = bound(options.listen)?;
         let addr = reserved.local_addr()?;
         let listener = bound(addr)?.listen(BACKLOG)?;
+        let client = Mutex::new(options.client.clone());
         let shared = Arc::new(Shared {
             options,
             addr,
             world: Mutex::new(World::default()),
             seen: Mutex::new(Seen::default()),
             faults: Faults::none(),
+            client,
+            trouble: Trouble::none(),
+            seats: Seats::default(),
             listener: Mutex::new(Some(listener)),
             filler: Mutex::new(None),
             connections: watch::Sender::new(0),
@@ -109,8 +122,20 @@ impl SimServer {
     pub fn count_calls(&self, call: &str) -> u64 {
         self.shared.seen.lock().count(call)
     }
+    /// The latest 10 000 WebSockets that were opened, oldest first; the open ones among them go on counting.
+    pub fn sockets(&self) -> Vec<SeenSocket> {
+        self.shared.seen.lock().sockets()
+    }
+    /// How many WebSockets are open now.
+    pub fn open_sockets(&self) -> usize {
+        self.shared.seen.lock().open_sockets()
+    }
+    /// Presentations that were sent or are being sent, oldest first.
+    pub fn uploads(&self) -> Vec<SeenUpload> {
+        self.shared.seen.lock().uploads()
+    }
     pub fn forget_calls(&self) {
-        *self.shared.seen.lock() = Seen::default();
+        self.shared.seen.lock().forget();
     }
 
     /// Closes the port and all connections; what the server knows is kept. Returns when everything is closed.

@@ -76,7 +76,7 @@ fn head(status: StatusCode, headers: &[(&'static str, String)]) -> hyper::http::
 
 fn xml_bytes(body: Vec<u8>) -> Answer {
     let headers = vec![("Content-Type", "text/xml;charset=utf-8".to_owned())];
-    Answer { status: StatusCode::OK, headers, body }
+    Answer { status: StatusCode::OK, headers, body, socket: None }
 }
 
 /// Promises the whole length (some even of an empty body, such as a redirect's), sends half, ends the connection.

@@ -6,7 +6,7 @@
 use super::meetings::{SimAttendee, SimMeeting, SimRole};
 use super::recordings::SimRecording;
 use super::server::SimServer;
-use super::world::{internal_id, random_text};
+use super::world::{GuestStatus, Session, internal_id, random_text};
 
 impl SimServer {
     /// All meetings, those that linger after their end included.
@@ -55,7 +55,35 @@ impl SimServer {
         });
         let Some(internal_id) = removed.flatten() else { return false };
         self.shared.world.lock().sessions.retain(|_, session| session.internal_user_id != internal_id);
+        self.shared.trouble.sessions_changed();
         true
+    }
+
+    /// A moderator lets the waiting guests of a meeting in; how many.
+    pub fn let_guests_in(&self, meeting_id: &str) -> usize {
+        let mut world = self.shared.world.lock();
+        let Some(index) = world.find(meeting_id, self.shared.options.generation) else { return 0 };
+        let world = &mut *world;
+        let meeting = &mut world.meetings[index];
+        let is_waiting = |session: &&mut Session| {
+            session.internal_meeting_id == meeting.internal_id && session.guest_status == GuestStatus::Wait
+        };
+        let mut let_in = 0;
+        for session in world.sessions.values_mut().filter(is_waiting) {
+            session.guest_status = GuestStatus::Allow;
+            let_in += 1;
+            meeting.attendees.push(SimAttendee {
+                internal_id: session.internal_user_id.clone(),
+                user_id: session.internal_user_id.clone(),
+                full_name: session.full_name.clone(),
+                role: session.role,
+                is_guest: true,
+                custom: Vec::new(),
+            });
+        }
+        meeting.has_user_joined |= let_in > 0;
+        self.shared.trouble.sessions_changed();
+        let_in
     }
 
     /// How many talk, listen only, and share a camera.
@@ -99,6 +127,7 @@ impl SimServer {
         let mut world = self.shared.world.lock();
         let Some(index) = world.find(meeting_id, options.generation) else { return false };
         world.end(index, options.end_lingers);
+        self.shared.trouble.sessions_changed();
         true
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::checksum::HashName;
-use super::meetings::SimMeeting;
+use super::meetings::{SimMeeting, SimRole};
 use super::recordings::SimRecording;
 use super::version::SimVersion;
 use crate::clock::{Clock, Millis, SystemClock};
@@ -22,6 +22,27 @@ pub(super) struct Session {
     pub internal_meeting_id: String,
     pub internal_user_id: String,
     pub full_name: String,
+    pub role: SimRole,
+    pub guest_status: GuestStatus,
+    pub token: String,
+}
+
+/// Whether a guest may come in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum GuestStatus {
+    Allow,
+    Wait,
+    Deny,
+}
+
+impl GuestStatus {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "ALLOW",
+            Self::Wait => "WAIT",
+            Self::Deny => "DENY",
+        }
+    }
 }
 
 /// Everything the server knows.
@@ -31,6 +52,8 @@ pub(super) struct World {
     /// By session token.
     pub sessions: HashMap<String, Session>,
     pub recordings: Vec<SimRecording>,
+    /// Tokens for presentations that were not sent yet.
+    pub upload_tokens: Vec<String>,
     /// How far the server's clock is off, milliseconds.
     pub clock_off: i64,
     latest_create: u64,
@@ -44,6 +67,15 @@ impl World {
         let is_run = now.abs_diff(self.latest_create) < LONGEST_RUN;
         self.latest_create = if is_run { now.max(self.latest_create + 1) } else { now };
         Millis(self.latest_create)
+    }
+
+    /// The HTTP session a request belongs to: the first of its cookies that names a living one, as the servlet container
+    /// chooses. A single cookie is not looked up: who compares it with a living session finds out.
+    pub(super) fn http_session<'a>(&self, cookies: &'a [String]) -> Option<&'a String> {
+        if let [single] = cookies {
+            return Some(single);
+        }
+        cookies.iter().find(|cookie| self.sessions.values().any(|session| session.http_session == **cookie))
     }
 
     /// Forgets the meetings that ended longer ago than they linger.
@@ -179,6 +211,9 @@ mod tests {
             internal_meeting_id: world.meetings[room].internal_id.clone(),
             internal_user_id: "w_1".to_owned(),
             full_name: "Ann".to_owned(),
+            role: SimRole::Viewer,
+            guest_status: GuestStatus::Allow,
+            token: "token".to_owned(),
         };
         world.sessions.insert("token".to_owned(), session);
         world.end(0, Duration::from_secs(60));

@@ -4,23 +4,17 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use usher::sim::Fault;
 
-use crate::harness::{Builder, FrontEnd, eventually, eventually_within};
-
-/// A browser on a busy machine with two cores needs some seconds for its first page.
-const BROWSER_LIMIT: Duration = Duration::from_secs(90);
+use crate::harness::{ARGUMENTS, BROWSER_LIMIT, Builder, Chromium, FrontEnd, eventually, eventually_within};
 
 /// The page behind `url` as Chromium sees it, after `seconds` of the page's own time.
 async fn browse(url: &str, seconds: u32) -> String {
     let profile = tempfile::tempdir().unwrap();
     let page = profile.path().join("page.html");
     let mut command = Command::new("chromium");
-    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
-    command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
-    command.args(["--disable-dev-shm-usage", "--no-proxy-server"]);
+    command.args(ARGUMENTS);
     command.arg(format!("--user-data-dir={}", profile.path().join("profile").display()));
     if seconds > 0 {
         command.arg(format!("--virtual-time-budget={}", seconds * 1000));
@@ -137,8 +131,12 @@ async fn the_demo_shows_a_whole_installation_and_ctrl_c_removes_it() {
     let status = String::from_utf8(status.stdout).unwrap();
     assert!(status.contains("running and ready"), "{status}");
 
-    let dom = browse(&page, 0).await;
-    assert!(dom.contains("You are in Lobby on bbb") && dom.contains("Hello Newcomer"), "{dom}");
+    let chromium = Chromium::start(&[]).await;
+    let mut tab = chromium.open(&page).await;
+    tab.wait_state("connected").await;
+    let text = tab.text().await;
+    assert!(text.contains("You are in Lobby on bbb") && text.contains("Hello Newcomer"), "{text}");
+    drop((tab, chromium));
     demo.interrupt(&folder).await;
     assert!(front_end.http.get(&api).send().await.is_err(), "nothing listens any more");
 }
@@ -183,5 +181,7 @@ async fn a_browser_waits_for_a_server_that_is_down_and_tries_again_by_itself() {
     .await;
     pool.servers[holder].heal();
     let dom = browser.await.unwrap();
-    assert!(dom.contains("You are in Room room") && dom.contains("Hello Ada"), "{dom}");
+    assert!(dom.contains("data-state=") && dom.contains("This is a simulated BigBlueButton server"), "{dom}");
+    let attendees = pool.servers[holder].meeting("room").unwrap().attendees;
+    assert!(attendees.iter().any(|attendee| attendee.full_name == "Ada"), "{attendees:?}");
 }

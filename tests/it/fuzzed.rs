@@ -5,12 +5,16 @@
 mod answer;
 #[path = "../../fuzz/properties/checksum.rs"]
 mod checksum;
+#[path = "../../fuzz/properties/client_hello.rs"]
+mod client_hello;
 #[path = "../../fuzz/properties/config.rs"]
 mod config;
 #[path = "../../fuzz/properties/growth.rs"]
 mod growth;
 #[path = "../../fuzz/properties/head.rs"]
 mod head;
+#[path = "../../fuzz/properties/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "../../fuzz/properties/query.rs"]
 mod query;
 #[path = "../../fuzz/properties/route.rs"]
@@ -73,6 +77,16 @@ fn tags() {
 #[test]
 fn configurations() {
     all_hold("config", config::check);
+}
+
+#[test]
+fn first_words_of_tls_clients() {
+    all_hold("client_hello", client_hello::check);
+}
+
+#[test]
+fn proxy_headers() {
+    all_hold("proxy_protocol", proxy_protocol::check);
 }
 
 /// Without a look at the clock: what costs too much here takes minutes.

@@ -9,12 +9,12 @@ const ORDER: [&[&str]; 14] = [
     &["error", "ids", "clock"],
     &["bbb"],
     &["config"],
-    &["store", "metrics", "log"],
+    &["store", "metrics", "log", "relay", "tls"],
     &["tenant", "client", "limit"],
     &["pool"],
     &["placement"],
     &["process"],
-    &["proxy", "admin"],
+    &["proxy", "l4", "admin"],
     &["serve"],
     &["sim"],
     &["cli"],
@@ -158,6 +158,8 @@ fn only_the_configuration_and_named_commands_read_files_and_the_environment() {
     let allowed = [
         "config/",
         "store/sqlite/",
+        // Certificates and keys, which are read again whenever they change.
+        "tls/pair.rs",
         // What operators name on the command line: a file to apply, a secret's file, the backup to replace.
         "cli/apply/wish.rs",
         "cli/secret.rs",
@@ -173,7 +175,7 @@ fn only_the_configuration_and_named_commands_read_files_and_the_environment() {
 #[test]
 fn the_middle_does_not_know_pingora() {
     // `limit` takes a counter from a crate of that family, which knows no HTTP.
-    only_in(&["pingora"], &["proxy/", "admin/", "serve/", "limit/mod.rs"], "names Pingora");
+    only_in(&["pingora"], &["proxy/", "l4/", "admin/", "serve/", "limit/mod.rs"], "names Pingora");
 }
 
 #[test]

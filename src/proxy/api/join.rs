@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Caller;
 use crate::bbb;
-use crate::config::Config;
+use crate::config::{Config, EdgeMode};
 use crate::error::{ApiError, Blame};
 use crate::placement::JoinRefusal;
 use crate::proxy::answer::Answer;
@@ -62,7 +62,14 @@ fn redirect(caller: &mut Caller<'_>, server: &Arc<ServerRecord>, called: &str) -
     let params = &mut caller.params;
     caller.tenant.apply_rules(ParamCall::Join, params);
     params.ensure("meetingID", called);
-    let mut location = [server.url.as_str(), "join?"].concat();
+    let mut location = match caller.config.edge.mode {
+        // The session's cookie must be set on the name that the browser goes on with.
+        EdgeMode::Path => {
+            let public = caller.config.listen.public_base();
+            [public, "/", server.name.as_str(), "/bigbluebutton/api/join?"].concat()
+        }
+        EdgeMode::Redirect | EdgeMode::Host => [server.url.as_str(), "join?"].concat(),
+    };
     let signed_from = location.len();
     params.write_query(&mut location, CHECKSUM_ROOM);
     let checksum = bbb::sign("join", &location[signed_from..], &server.secret, server.checksum);

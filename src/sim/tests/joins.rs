@@ -16,7 +16,7 @@ async fn with_meeting(generation: SimVersion, extra: &str) -> SimServer {
 
 #[tokio::test]
 async fn a_join_leads_to_the_client_page_and_counts_at_once() {
-    for (generation, page) in [(SimVersion::V2_7, "/html5client/join?"), (SimVersion::V3_0, "/html5client?")] {
+    for (generation, page) in [(SimVersion::V2_7, "/html5client/join?"), (SimVersion::V3_0, "/html5client/?")] {
         let sim = with_meeting(generation, "").await;
         let joined = get(&sim, "join", &format!("{ANN}&userID=u1&userdata-pet=cat&userdata-a-b=no")).await;
         assert_eq!(joined.status, 302);
@@ -28,9 +28,15 @@ async fn a_join_leads_to_the_client_page_and_counts_at_once() {
         assert_eq!((attendee.user_id.as_str(), attendee.role), ("u1", SimRole::Moderator));
         assert_eq!(attendee.custom, [("pet".to_owned(), "cat".to_owned())]);
         let html = reply(client(GENEROUS).get(&location)).await;
-        assert!(html.body.contains("You are in Bio &amp; Co on simulated BigBlueButton"), "{}", html.body);
         let (before, _) = location.split_once("sessionToken=").unwrap();
-        assert_eq!(reply(client(GENEROUS).get(format!("{before}sessionToken=unknown"))).await.status, 401);
+        let unknown = reply(client(GENEROUS).get(format!("{before}sessionToken=unknown"))).await.status;
+        if generation == SimVersion::V3_0 {
+            assert!(html.body.contains("data-state=\"loading\""), "{}", html.body);
+            assert_eq!(unknown, 200, "a file is there for everybody");
+        } else {
+            assert!(html.body.contains("You are in Bio &amp; Co on simulated BigBlueButton"), "{}", html.body);
+            assert_eq!(unknown, 401);
+        }
         let sessions = get(&sim, "getSessions", "").await;
         assert_eq!((sessions.element("userName"), sessions.element("meetingName")), ("Ann", "Bio &amp; Co"));
     }
@@ -154,7 +160,7 @@ async fn guests_wait_outside_up_to_2_7_and_inside_since_3_0() {
     assert!(reply(client(GENEROUS).get(waiting.header("location"))).await.body.contains("You are waiting for"));
     assert_eq!(get(&sim, "join", &format!("{guest}&redirect=false")).await.key(), "guestWait");
     let sim = with_meeting(SimVersion::V3_0, "&guestPolicy=ASK_MODERATOR").await;
-    assert!(get(&sim, "join", guest).await.header("location").contains("/html5client?sessionToken="));
+    assert!(get(&sim, "join", guest).await.header("location").contains("/html5client/?sessionToken="));
     let answer = get(&sim, "join", &format!("{guest}&redirect=false")).await;
     assert_eq!((answer.key(), answer.element("guestStatus")), ("successfullyJoined", "WAIT"));
     assert_eq!(sim.meeting("m1").unwrap().people(), 0);

@@ -3,12 +3,19 @@
 //! Nothing here shares code with the product but the simulated server: the front end signs by itself, and waits are
 //! waits for a condition, never a pause.
 
+mod browser;
+mod browser_session;
+mod chromium;
 mod front_end;
+mod jar;
 mod pool;
 mod second;
 mod wait;
 mod wire;
 
+pub use browser::{Browser, Network};
+pub use browser_session::{Session, form};
+pub use chromium::{ARGUMENTS, BROWSER_LIMIT, Chromium, Tab};
 pub use front_end::{Answer, FrontEnd, Xml};
 pub use pool::{Builder, Pool, TenantBuilder, free_port};
 pub use second::Second;

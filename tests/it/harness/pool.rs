@@ -18,6 +18,7 @@ pub struct Builder {
     config: String,
     env: Vec<(String, String)>,
     listen: std::net::IpAddr,
+    also: Vec<std::net::IpAddr>,
 }
 
 /// A tenant and how it is added.
@@ -56,6 +57,7 @@ impl Builder {
             config: String::new(),
             env: Vec::new(),
             listen: std::net::Ipv4Addr::LOCALHOST.into(),
+            also: Vec::new(),
         }
     }
 
@@ -96,6 +98,12 @@ impl Builder {
         self
     }
 
+    /// Further addresses with the same port.
+    pub fn also_listen(mut self, addresses: &[std::net::IpAddr]) -> Self {
+        self.also.extend(addresses);
+        self
+    }
+
     /// TOML appended to the configuration file.
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
@@ -114,8 +122,11 @@ impl Builder {
         let dir = tempfile::tempdir().unwrap();
         let ((http, http_port), (admin, admin_port)) = (reserved_port(), reserved_port());
         let address = self.listen;
+        let listeners = std::iter::once(&address).chain(&self.also);
+        let listeners: Vec<String> = listeners.map(|address| format!("\"{address}:{http}\"")).collect();
+        let listeners = listeners.join(", ");
         let config = format!(
-            "[listen]\nhttp = [\"{address}:{http}\"]\npublic_url = \"http://{address}:{http}\"\n\
+            "[listen]\nhttp = [{listeners}]\npublic_url = \"http://{address}:{http}\"\n\
              [admin]\nlisten = \"{address}:{admin}\"\n\
              [store]\nurl = \"sqlite:{}\"\n\
              [process]\nthreads = 2\ngrace_stop = \"2s\"\n{}",

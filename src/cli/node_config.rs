@@ -1,0 +1,179 @@
+//! `usher server node-config`: what one BBB server has to be told so that browsers reach it through Usher.
+//!
+//! The keys are those of BBB's own cluster set-up (bbb-http-surface.md section 3.3), but all addresses are ours: the whole
+//! client plane is of one origin, so none of its settings for cookies and foreign origins is needed (section 3.4 B).
+
+use serde_json::json;
+
+use super::context::Context;
+use super::outcome::CliError;
+use super::output::Report;
+use crate::config::{ClientPrefix, EdgeMode};
+use crate::store::ServerRecord;
+
+const WEB: &str = "/etc/bigbluebutton/bbb-web.properties";
+const CLIENT: &str = "/etc/bigbluebutton/bbb-html5.yml";
+const UNITS: &str =
+    "bbb-html5-frontend@.service and bbb-html5-backend@.service (systemctl edit: [Service] Environment=…)";
+const NGINX_REAL_IP: &str = "/etc/bigbluebutton/nginx/usher.nginx";
+
+/// One line to write.
+struct Setting {
+    file: &'static str,
+    key: &'static str,
+    value: String,
+}
+
+/// The generation that a setting is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Generation {
+    /// Up to 2.7: a Meteor client.
+    Meteor,
+    /// From 3.0: static files and GraphQL.
+    Graphql,
+}
+
+pub async fn run(context: &Context, name: &str, version: Option<&str>) -> Result<Report, CliError> {
+    let server = context.server(name).await?;
+    let config = &context.config;
+    match config.edge.mode {
+        EdgeMode::Redirect => {
+            let text = "edge.mode is \"redirect\": browsers go to the server itself, nothing is to be set on it";
+            Ok(Report::new(text, json!({ "mode": "redirect", "settings": [] })))
+        }
+        EdgeMode::Host => Ok(for_host(&server)),
+        EdgeMode::Path => {
+            let told = version.map(str::to_owned).or_else(|| server.version.clone());
+            let generation = generation(told.as_deref());
+            let keeps = config.edge.client_prefix == ClientPrefix::Keep;
+            Ok(for_path(&server, config.listen.public_base(), told.as_deref(), generation, keeps))
+        }
+    }
+}
+
+fn generation(version: Option<&str>) -> Generation {
+    let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    if major.is_some_and(|major| major < 3) { Generation::Meteor } else { Generation::Graphql }
+}
+
+fn for_host(server: &ServerRecord) -> Report {
+    let host = host_of(server);
+    let text = format!(
+        "edge.mode is \"host\": nothing is to be set on the server.\n\
+         1. Let {host} point to Usher in the DNS that browsers and the server itself ask.\n\
+         2. On Usher's machine let {host} point to the server's real address, in /etc/hosts for example.\n\
+         3. Give Usher a certificate for {host}."
+    );
+    Report::new(text, json!({ "mode": "host", "host": host, "settings": [] }))
+}
+
+fn for_path(server: &ServerRecord, public: &str, version: Option<&str>, generation: Generation, keeps: bool) -> Report {
+    let settings = match generation {
+        Generation::Graphql => for_graphql(server, public),
+        Generation::Meteor => for_meteor(server, public),
+    };
+    let mut lines = vec![match version {
+        Some(version) => format!("# {}, BigBlueButton {version}, reached at {public}/{}/", server.name, server.name),
+        None => format!(
+            "# {}, reached at {public}/{}/. Its version is not known; this is for 3.0 (--bbb-version says another)",
+            server.name, server.name
+        ),
+    }];
+    if keeps != (generation == Generation::Meteor) {
+        let (word, why) = match generation {
+            Generation::Meteor => ("keep", "up to 2.7 the server mounts its client under the prefix"),
+            Generation::Graphql => ("strip", "from 3.0 on the server serves its client without the prefix"),
+        };
+        lines.push(format!("# On Usher: edge.client_prefix = \"{word}\", because {why}"));
+    }
+    let mut file = "";
+    for setting in &settings {
+        if setting.file != file {
+            file = setting.file;
+            lines.push(format!("\n# {file}"));
+        }
+        lines.push(match file {
+            CLIENT => format!("{}: {}", setting.key, setting.value),
+            NGINX_REAL_IP => format!("{} {};", setting.key, setting.value),
+            _ => format!("{}={}", setting.key, setting.value),
+        });
+    }
+    lines.push(
+        "\n# Then: bbb-conf --restart. TURN stays as it is: its name must go on leading to this server.".to_owned(),
+    );
+    let settings: Vec<_> =
+        settings.iter().map(|one| json!({ "file": one.file, "key": one.key, "value": one.value })).collect();
+    Report::new(lines.join("\n"), json!({ "mode": "path", "settings": settings }))
+}
+
+fn for_graphql(server: &ServerRecord, public: &str) -> Vec<Setting> {
+    let name = &server.name;
+    let base = format!("{public}/{name}");
+    let socket = as_socket(&base);
+    let web = |key, value| Setting { file: WEB, key, value };
+    let client = |key, value| Setting { file: CLIENT, key, value };
+    vec![
+        web("defaultHTML5ClientUrl", format!("{base}/html5client/")),
+        web("presentationBaseURL", format!("{base}/bigbluebutton/presentation")),
+        web("graphqlWebsocketUrl", format!("{socket}/graphql")),
+        web("graphqlApiUrl", format!("{base}/api/rest")),
+        web("apiUrl", format!("{base}/bigbluebutton")),
+        client("public.app.basename", format!("/{name}/html5client")),
+        client("public.app.bbbWebBase", format!("{base}/bigbluebutton")),
+        client("public.app.learningDashboardBase", format!("{base}/learning-analytics-dashboard")),
+        client("public.media.stunTurnServersFetchAddress", format!("{base}/bigbluebutton/api/stuns")),
+        client("public.media.livekit.url", format!("{socket}/livekit")),
+        client("public.kurento.wsUrl", format!("{socket}/bbb-webrtc-sfu")),
+        client("public.presentation.uploadEndpoint", format!("{base}/bigbluebutton/presentation/upload")),
+        client("public.pads.url", format!("{base}/pad")),
+        real_ip(),
+    ]
+}
+
+fn for_meteor(server: &ServerRecord, public: &str) -> Vec<Setting> {
+    let name = &server.name;
+    let base = format!("{public}/{name}");
+    let socket = as_socket(&base);
+    let web = |key, value| Setting { file: WEB, key, value };
+    let client = |key, value| Setting { file: CLIENT, key, value };
+    let unit = |key, value| Setting { file: UNITS, key, value };
+    vec![
+        web("defaultHTML5ClientUrl", format!("{base}/html5client/join")),
+        web("defaultGuestWaitURL", format!("{base}/html5client/guestWait")),
+        web("presentationBaseURL", format!("{base}/bigbluebutton/presentation")),
+        client("public.app.basename", format!("/{name}/html5client")),
+        client("public.app.bbbWebBase", format!("{base}/bigbluebutton")),
+        client("public.app.learningDashboardBase", format!("{base}/learning-analytics-dashboard")),
+        client("public.media.stunTurnServersFetchAddress", format!("{base}/bigbluebutton/api/stuns")),
+        client("public.kurento.wsUrl", format!("{socket}/bbb-webrtc-sfu")),
+        client("public.presentation.uploadEndpoint", format!("{base}/bigbluebutton/presentation/upload")),
+        client("public.pads.url", format!("{base}/pad")),
+        unit("ROOT_URL", format!("https://127.0.0.1/{name}/html5client")),
+        unit("DDP_DEFAULT_CONNECTION_URL", format!("{base}/html5client")),
+        Setting {
+            file: "/usr/share/bigbluebutton/nginx/bbb-html5.nginx",
+            key: "# put the prefix in front of every location but @html5client",
+            value: format!("/{name}/html5client"),
+        },
+        real_ip(),
+    ]
+}
+
+/// People's addresses instead of Usher's, in logs and in limits per address.
+fn real_ip() -> Setting {
+    Setting {
+        file: NGINX_REAL_IP,
+        key: "set_real_ip_from",
+        value: "<Usher's address>; real_ip_header X-Forwarded-For".to_owned(),
+    }
+}
+
+/// `https://…` as `wss://…`.
+fn as_socket(base: &str) -> String {
+    base.replacen("http", "ws", 1)
+}
+
+fn host_of(server: &ServerRecord) -> String {
+    let url = url::Url::parse(&server.url).ok();
+    url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_else(|| server.name.clone())
+}

@@ -1,0 +1,71 @@
+//! The edge: browsers' requests that belong to one BBB server, carried there and back.
+//!
+//! A request runs forward through these files: `find` (whose is it) → `upstream` (a connection) → `heading` (what the
+//! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told) → `passing` (the
+//! body) or `tunnel` (a WebSocket). Bodies are never held: a piece is read when the one before it has been written.
+
+mod chunks;
+mod exchange;
+mod find;
+mod heading;
+mod passing;
+mod reply;
+mod socket;
+mod tunnel;
+mod upstream;
+
+pub use exchange::{Failure, Opened};
+pub use find::Way;
+pub use passing::{Fault, Passing};
+pub use socket::Socket;
+pub use tunnel::Tunnel;
+
+use std::sync::Arc;
+
+use find::Places;
+use upstream::Upstreams;
+
+use super::answer::{Answer, TEXT};
+use super::pages;
+use super::request::{Request, new_request_id};
+use crate::config::Config;
+use crate::error::Blame;
+use crate::placement::Ledger;
+use crate::store::ServerRecord;
+
+/// What all browsers' traffic of this process shares.
+pub struct Edge {
+    places: Places,
+    upstreams: Upstreams,
+    /// This process's mark on requests that it sends.
+    hop: String,
+}
+
+impl Edge {
+    pub fn new() -> Self {
+        Self { places: Places::default(), upstreams: Upstreams::default(), hop: new_request_id() }
+    }
+
+    /// The server that the request belongs to; `None` if it is ours to answer.
+    pub fn find<'r>(&self, ledger: &Ledger, request: &Request<'r>, config: &Config) -> Option<Way<'r>> {
+        self.places.find(ledger, request, config)
+    }
+}
+
+/// What a browser sees whose server gave no answer.
+pub fn refusal(failure: &Failure, server: &Arc<ServerRecord>) -> Answer {
+    let (status, page) = match failure {
+        Failure::Body(failure) => {
+            let mut answer = Answer::body_failure(*failure);
+            answer.server = Some(server.clone());
+            return answer;
+        }
+        Failure::Loop => (508, Answer::new(508, TEXT, "This server's name leads back to this proxy.\n")),
+        Failure::TooSlow(_) => (504, pages::unreachable()),
+        Failure::Connect(_) | Failure::Broken(_) | Failure::BadReply(_) => (502, pages::unreachable()),
+    };
+    let mut answer = Answer { status, ..page }.failed_with("serverUnavailable", Blame::Server);
+    answer.server = Some(server.clone());
+    answer.reason = Some(failure.to_string());
+    answer
+}

@@ -1,0 +1,238 @@
+//! A server's answer on its way to the browser: the head at once, the body piece by piece.
+//!
+//! Chunks go on as they came, so that nothing is counted or copied twice. One piece is in memory at a time; its buffer
+//! grows while a large body streams and is given back with the answer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::http::ResponseHeader;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::find::Place;
+use super::reply::{Framing, Head, MOST_LINES};
+use super::upstream::Wire;
+use crate::config::Config;
+
+/// Bytes read at once, at first and at most.
+const FIRST: usize = 16 * 1024;
+const MOST: usize = 256 * 1024;
+/// Bodies of this size that came with the head go out in the same write.
+const TOGETHER: usize = 32 * 1024;
+
+/// An answer whose head has been read.
+pub struct Passing {
+    head: Head,
+    wire: Wire,
+    /// What has come of the body.
+    bytes: BytesMut,
+    place: Arc<Place>,
+    /// Longest silence of the server, and of a browser that does not read.
+    silence: Duration,
+    patience: Duration,
+    pub may_be_kept: bool,
+    /// The end of the body has been seen.
+    has_ended: bool,
+    /// An HTTP/1.0 browser gets the content of chunks.
+    is_old: bool,
+}
+
+/// What reached the browser.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passed {
+    pub bytes: u64,
+    /// All of it did, and its end is certain: another answer may follow.
+    pub whole: bool,
+    pub fault: Option<Fault>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Server,
+    Client,
+}
+
+impl Fault {
+    /// For the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Server => "serverBroke",
+            Self::Client => "clientLeft",
+        }
+    }
+}
+
+impl Passing {
+    pub(super) fn new(head: Head, wire: Wire, mut bytes: BytesMut, place: Arc<Place>, config: &Config) -> Self {
+        let _read = bytes.split_to(head.length);
+        let may_be_kept = head.keeps;
+        let (silence, patience) = (config.edge.read_timeout, config.limits.body_timeout);
+        Self { head, wire, bytes, place, silence, patience, may_be_kept, has_ended: false, is_old: false }
+    }
+
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// The browser cannot tell where the body ends unless the connection is closed behind it.
+    pub fn ends_by_close(&self, is_old: bool) -> bool {
+        matches!(self.head.framing, Framing::UntilClose) || (is_old && matches!(self.head.framing, Framing::Chunked(_)))
+    }
+
+    /// Writes the answer; `last_lines` are added to the head, each beginning with CRLF.
+    pub async fn write(&mut self, to: &mut (impl AsyncWrite + Unpin), last_lines: &[u8], is_old: bool) -> Passed {
+        self.is_old = is_old;
+        let mut passed = Passed::default();
+        match self.pass(to, last_lines, &mut passed).await {
+            Ok(()) => passed.whole = true,
+            Err(fault) => passed.fault = Some(fault),
+        }
+        passed
+    }
+
+    /// The head for HTTP/2, which has framing of its own.
+    pub fn head(&self) -> Option<ResponseHeader> {
+        let text = [&self.head.text[..], b"\r\n\r\n"].concat();
+        let mut lines = [httparse::EMPTY_HEADER; MOST_LINES + 2];
+        let mut parsed = httparse::Response::new(&mut lines);
+        parsed.parse(&text).ok()?;
+        let mut head = ResponseHeader::build(self.head.status, Some(parsed.headers.len())).ok()?;
+        // A length without a body is allowed in 304, but not all HTTP/2 libraries know.
+        let has_no_body = matches!(self.head.status, 204 | 304);
+        let is_dropped = |name: &str| {
+            name.eq_ignore_ascii_case("transfer-encoding") || has_no_body && name.eq_ignore_ascii_case("content-length")
+        };
+        for line in parsed.headers.iter().filter(|line| !is_dropped(line.name)) {
+            head.append_header(line.name.to_owned(), line.value).ok()?;
+        }
+        Some(head)
+    }
+
+    /// The next piece of the content, without the framing it came in; `None` behind the last.
+    pub async fn content(&mut self) -> Result<Option<BytesMut>, Fault> {
+        self.is_old = true;
+        while !self.has_ended {
+            let (piece, is_last) = self.take()?;
+            self.has_ended = is_last;
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+            if is_last {
+                break;
+            }
+            self.bytes.reserve(FIRST);
+            let read = self.wire.read_buf(&mut self.bytes);
+            if soon(self.silence, read).await.map_err(|_| Fault::Server)? == 0 {
+                self.has_ended = matches!(self.head.framing, Framing::UntilClose);
+                return if self.has_ended { Ok(None) } else { Err(Fault::Server) };
+            }
+        }
+        Ok(None)
+    }
+
+    async fn pass(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        last_lines: &[u8],
+        passed: &mut Passed,
+    ) -> Result<(), Fault> {
+        let mut out = std::mem::take(&mut self.head.text);
+        out.extend_from_slice(last_lines);
+        out.extend_from_slice(b"\r\n\r\n");
+        // If it is broken from the start, the browser is to see that an answer has begun and is not whole.
+        let (mut piece, mut is_last, broken) = match self.take() {
+            Ok((piece, is_last)) => (piece, is_last, None),
+            Err(fault) => (BytesMut::new(), false, Some(fault)),
+        };
+        if piece.len() <= TOGETHER {
+            out.extend_from_slice(&piece);
+            passed.bytes += piece.len() as u64;
+            piece.clear();
+        }
+        soon(self.patience, to.write_all(&out)).await.map_err(|_| Fault::Client)?;
+        drop(out);
+        if let Some(fault) = broken {
+            return Err(fault);
+        }
+        let mut room = FIRST;
+        loop {
+            if !piece.is_empty() {
+                soon(self.patience, to.write_all(&piece)).await.map_err(|_| Fault::Client)?;
+                passed.bytes += piece.len() as u64;
+            }
+            if is_last {
+                return soon(self.patience, to.flush()).await.map_err(|_| Fault::Client);
+            }
+            // The same memory again, once nothing of it is in use.
+            self.bytes = piece;
+            self.bytes.clear();
+            self.bytes.reserve(room);
+            let read = self.wire.read_buf(&mut self.bytes);
+            let length = soon(self.silence, read).await.map_err(|_| Fault::Server)?;
+            if length == 0 {
+                return if matches!(self.head.framing, Framing::UntilClose) {
+                    soon(self.patience, to.flush()).await.map_err(|_| Fault::Client)
+                } else {
+                    Err(Fault::Server)
+                };
+            }
+            if length >= room {
+                room = (room * 2).min(MOST);
+            }
+            (piece, is_last) = self.take()?;
+        }
+    }
+
+    /// What has come of the body, and whether that is its end.
+    fn take(&mut self) -> Result<(BytesMut, bool), Fault> {
+        let piece = std::mem::take(&mut self.bytes);
+        match &mut self.head.framing {
+            Framing::Nothing | Framing::Switched => {
+                self.may_be_kept &= piece.is_empty();
+                Ok((BytesMut::new(), true))
+            }
+            Framing::UntilClose => Ok((piece, false)),
+            Framing::Length(left) => {
+                let (mut piece, length) = (piece, *left);
+                if piece.len() as u64 > length {
+                    self.may_be_kept = false;
+                    piece.truncate(length as usize);
+                }
+                *left = length - piece.len() as u64;
+                Ok((piece, *left == 0))
+            }
+            Framing::Chunked(chunks) => {
+                let mut piece = piece;
+                let mut content = BytesMut::new();
+                let is_old = self.is_old;
+                let end = chunks.scan(&piece, |bytes| {
+                    if is_old {
+                        content.extend_from_slice(bytes);
+                    }
+                });
+                let end = end.map_err(|_| Fault::Server)?;
+                if let Some(end) = end.filter(|end| *end < piece.len()) {
+                    self.may_be_kept = false;
+                    piece.truncate(end);
+                }
+                Ok((if is_old { content } else { piece }, end.is_some()))
+            }
+        }
+    }
+
+    /// The connection, if another request may use it.
+    pub(super) fn into_kept(self) -> Option<(Arc<Place>, Wire)> {
+        self.may_be_kept.then_some((self.place, self.wire))
+    }
+}
+
+/// Most reads and writes are done at once and need no timer.
+async fn soon<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut work = std::pin::pin!(work);
+    if let std::task::Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
+        return done;
+    }
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}

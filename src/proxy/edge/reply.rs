@@ -1,0 +1,366 @@
+//! The head of a server's answer: read, and written anew for the browser.
+//!
+//! Fields pass in order and in their own spelling, except those of one connection. In path mode redirects and cookies
+//! are put under the server's prefix, so that the browser keeps the servers' sessions apart (bbb-http-surface.md
+//! section 3.4 B, trap 3).
+
+use bytes::BytesMut;
+
+use super::chunks::Chunks;
+use super::find::Way;
+
+/// Bytes. nginx in front of BBB sends a few hundred.
+const LONGEST_HEAD: usize = 64 * 1024;
+/// Header lines.
+pub const MOST_LINES: usize = 128;
+
+/// How the body ends.
+#[derive(Debug)]
+pub enum Framing {
+    Nothing,
+    Length(u64),
+    Chunked(Chunks),
+    UntilClose,
+    /// The connection is a WebSocket from here on.
+    Switched,
+}
+
+/// A server's answer that cannot be passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadReply {
+    #[error("the answer is no HTTP")]
+    NotHttp,
+    #[error("the answer's head is too large")]
+    TooLarge,
+    #[error("the answer's length is not certain")]
+    Framing,
+    #[error("the answer switches to a protocol that nobody asked for")]
+    Unasked,
+}
+
+/// A head as the browser gets it, but for its last lines.
+#[derive(Debug)]
+pub struct Head {
+    pub status: u16,
+    /// Status line and fields, each line complete but the last.
+    pub text: BytesMut,
+    pub framing: Framing,
+    /// The server keeps the connection.
+    pub keeps: bool,
+    /// Bytes of the server's head.
+    pub length: usize,
+}
+
+/// What the request was, as far as the answer's meaning depends on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub head_only: bool,
+    pub websocket: bool,
+    /// The browser's connection cannot take chunks.
+    pub old: bool,
+    /// Our own address as browsers write it, without a slash at the end.
+    pub public_base: &'a str,
+}
+
+/// Reads a head if all of it is there; interim answers (1xx) are skipped and cut off.
+pub fn read(bytes: &mut BytesMut, way: &Way<'_>, asked: Asked<'_>) -> Result<Option<Head>, BadReply> {
+    loop {
+        let mut lines = [httparse::EMPTY_HEADER; MOST_LINES];
+        let mut parsed = httparse::Response::new(&mut lines);
+        let length = match parsed.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if bytes.len() < LONGEST_HEAD => return Ok(None),
+            Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(BadReply::TooLarge),
+            Err(_) => return Err(BadReply::NotHttp),
+        };
+        let status = parsed.code.unwrap_or_default();
+        if (100..200).contains(&status) && status != 101 {
+            let _interim = bytes.split_to(length);
+            continue;
+        }
+        if status == 101 && !asked.websocket {
+            return Err(BadReply::Unasked);
+        }
+        return written(&parsed, length, way, asked).map(Some);
+    }
+}
+
+fn written(
+    parsed: &httparse::Response<'_, '_>,
+    length: usize,
+    way: &Way<'_>,
+    asked: Asked<'_>,
+) -> Result<Head, BadReply> {
+    let status = parsed.code.unwrap_or_default();
+    let mut text = BytesMut::with_capacity(length + 128);
+    text.extend_from_slice(b"HTTP/1.1 ");
+    text.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    text.extend_from_slice(b" ");
+    text.extend_from_slice(parsed.reason.unwrap_or_default().as_bytes());
+    let mut fields = Fields::default();
+    parsed.headers.iter().for_each(|line| fields.note(line.name, line.value));
+    let framing = fields.framing(status, asked)?;
+    let mut put = |name: &str, value: &[u8]| {
+        text.extend_from_slice(b"\r\n");
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value);
+    };
+    for line in parsed.headers.iter() {
+        let is = |wanted: &str| line.name.eq_ignore_ascii_case(wanted);
+        match line.name.len() {
+            10 if is("connection") || is("keep-alive") => {}
+            7 if is("upgrade") => {}
+            16 if is("proxy-connection") => {}
+            17 if is("transfer-encoding") => {}
+            // Two lengths at once: the chunks win, and the other must not go on (RFC 9112 section 6.3).
+            14 if is("content-length") && matches!(framing, Framing::Chunked(_)) => {}
+            8 if is("location") && way.prefix.is_some() => {
+                put(line.name, &location(line.value, way, asked.public_base))
+            }
+            10 if is("set-cookie") && way.prefix.is_some() => put(line.name, &cookie(line.value, way)),
+            _ if fields
+                .connection
+                .split(|&byte| byte == b',')
+                .any(|option| option.trim_ascii().eq_ignore_ascii_case(line.name.as_bytes())) => {}
+            _ => put(line.name, line.value),
+        }
+    }
+    match framing {
+        Framing::Chunked(_) if !asked.old => put("Transfer-Encoding", b"chunked"),
+        Framing::Switched => {
+            put("Connection", b"upgrade");
+            put("Upgrade", b"websocket");
+        }
+        _ => {}
+    }
+    let keeps =
+        parsed.version == Some(1) && !fields.closes() && !matches!(framing, Framing::UntilClose | Framing::Switched);
+    Ok(Head { status, text, framing, keeps, length })
+}
+
+#[derive(Default)]
+struct Fields<'a> {
+    connection: &'a [u8],
+    length: Option<&'a [u8]>,
+    lengths_differ: bool,
+    encoding: Option<&'a [u8]>,
+    encodings: u32,
+}
+
+impl<'a> Fields<'a> {
+    fn note(&mut self, name: &str, value: &'a [u8]) {
+        let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+        match name.len() {
+            10 if is("connection") => self.connection = value,
+            14 if is("content-length") => {
+                self.lengths_differ |= self.length.is_some_and(|length| length != value);
+                self.length = Some(value);
+            }
+            17 if is("transfer-encoding") => {
+                self.encoding = Some(value);
+                self.encodings += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn closes(&self) -> bool {
+        self.connection.split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+            // Two opinions on the length: nothing may follow.
+            || (self.encoding.is_some() && self.length.is_some())
+    }
+
+    /// RFC 9112 section 6.3.
+    fn framing(&self, status: u16, asked: Asked<'_>) -> Result<Framing, BadReply> {
+        if status == 101 {
+            return Ok(Framing::Switched);
+        }
+        if asked.head_only || matches!(status, 204 | 304) {
+            return Ok(Framing::Nothing);
+        }
+        if let Some(encoding) = self.encoding {
+            let is_plain = self.encodings == 1 && encoding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+            return if is_plain { Ok(Framing::Chunked(Chunks::default())) } else { Err(BadReply::Framing) };
+        }
+        match self.length {
+            None => Ok(Framing::UntilClose),
+            Some(_) if self.lengths_differ => Err(BadReply::Framing),
+            Some(digits) if digits.iter().all(u8::is_ascii_digit) => {
+                let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+                length.map(Framing::Length).ok_or(BadReply::Framing)
+            }
+            Some(_) => Err(BadReply::Framing),
+        }
+    }
+}
+
+/// A redirect as the browser must follow it: within the server's prefix.
+fn location(value: &[u8], way: &Way<'_>, public_base: &str) -> Vec<u8> {
+    let Some(prefix) = way.prefix else { return value.to_vec() };
+    let is_path = |rest: &[u8]| matches!(rest, [] | [b'/' | b'?' | b'#', ..]);
+    match value.strip_prefix(way.place.origin.as_bytes()).filter(|rest| is_path(rest)) {
+        Some(rest) => [public_base.as_bytes(), &under(rest, prefix)].concat(),
+        None => match value {
+            [b'/', b'/', ..] => value.to_vec(),
+            [b'/', ..] => under(value, prefix),
+            _ => value.to_vec(),
+        },
+    }
+}
+
+/// A path of the server as a path of ours.
+fn under(path: &[u8], prefix: &str) -> Vec<u8> {
+    let has_prefix =
+        path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/' | b'?' | b'#', ..]));
+    if has_prefix {
+        return path.to_vec();
+    }
+    let slash: &[u8] = if path.first() == Some(&b'/') { b"" } else { b"/" };
+    [prefix.as_bytes(), slash, path].concat()
+}
+
+/// A cookie that belongs to one server: its path lies under the prefix, and it names no other host.
+fn cookie(value: &[u8], way: &Way<'_>) -> Vec<u8> {
+    let Some(prefix) = way.prefix else { return value.to_vec() };
+    let mut out = Vec::with_capacity(value.len() + prefix.len());
+    for (position, part) in value.split(|&byte| byte == b';').enumerate() {
+        let trimmed = part.trim_ascii();
+        let split = trimmed.iter().position(|&byte| byte == b'=');
+        let (name, given) = split.map_or((trimmed, &b""[..]), |at| (&trimmed[..at], &trimmed[at + 1..]));
+        if position > 0 && name.trim_ascii().eq_ignore_ascii_case(b"domain") {
+            continue;
+        }
+        if position > 0 {
+            out.extend_from_slice(b";");
+        }
+        let given = given.trim_ascii();
+        if position > 0 && name.trim_ascii().eq_ignore_ascii_case(b"path") && given.first() == Some(&b'/') {
+            out.extend_from_slice(b" Path=");
+            out.extend_from_slice(&under(given, prefix));
+        } else {
+            out.extend_from_slice(part);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::find::Place;
+    use super::super::upstream::Destination;
+    use super::*;
+    use crate::bbb::Algorithm;
+    use crate::ids::{Secret, ServerId};
+    use crate::store::{ServerRecord, ServerState};
+
+    fn record() -> ServerRecord {
+        ServerRecord {
+            id: ServerId(1),
+            name: "bbb1".to_owned(),
+            url: "https://bbb1.example/bigbluebutton/api/".to_owned(),
+            secret: Secret::new("s"),
+            state: ServerState::Enabled,
+            weight: 1.0,
+            cores: 8,
+            nic_mbit: 1000,
+            tags: Vec::new(),
+            region: None,
+            checksum: Algorithm::Sha256,
+            version: None,
+            max_meetings: None,
+            max_people: None,
+        }
+    }
+
+    fn way(prefix: Option<&str>) -> Way<'_> {
+        let destination = Destination { host: "bbb1.example".to_owned(), port: 443, tls: true };
+        let place = Place {
+            record: Arc::new(record()),
+            destination,
+            origin: "https://bbb1.example".to_owned(),
+            base: String::new(),
+        };
+        Way { place: Arc::new(place), path: "/", prefix }
+    }
+
+    const ASKED: Asked<'static> =
+        Asked { head_only: false, websocket: false, old: false, public_base: "https://p.example" };
+
+    fn read_all(text: &str, prefix: Option<&str>) -> Result<Head, BadReply> {
+        let mut bytes = BytesMut::from(text);
+        read(&mut bytes, &way(prefix), ASKED).map(Option::unwrap)
+    }
+
+    #[test]
+    fn redirects_stay_under_the_prefix() {
+        let way = way(Some("/bbb1"));
+        for (given, wanted) in [
+            ("https://bbb1.example/html5client/?sessionToken=x", "https://p.example/bbb1/html5client/?sessionToken=x"),
+            ("https://bbb1.example", "https://p.example/bbb1/"),
+            ("https://bbb1.example.evil/x", "https://bbb1.example.evil/x"),
+            ("https://p.example/bbb1/html5client/", "https://p.example/bbb1/html5client/"),
+            ("/pad/p/x", "/bbb1/pad/p/x"),
+            ("/bbb1/html5client/", "/bbb1/html5client/"),
+            ("/bbb12/x", "/bbb1/bbb12/x"),
+            ("//elsewhere/x", "//elsewhere/x"),
+            ("../x", "../x"),
+            ("https://moodle.example/", "https://moodle.example/"),
+        ] {
+            assert_eq!(String::from_utf8(location(given.as_bytes(), &way, "https://p.example")).unwrap(), wanted);
+        }
+    }
+
+    #[test]
+    fn cookies_belong_to_their_server() {
+        let way = way(Some("/bbb1"));
+        for (given, wanted) in [
+            ("JSESSIONID=a; Path=/; HttpOnly", "JSESSIONID=a; Path=/bbb1/; HttpOnly"),
+            ("a=b;path=/pad;Secure", "a=b; Path=/bbb1/pad;Secure"),
+            ("a=b; Domain=bbb1.example; Path=/", "a=b; Path=/bbb1/"),
+            ("a=b", "a=b"),
+            ("path=/x; HttpOnly", "path=/x; HttpOnly"),
+            ("a=b; Path=relative", "a=b; Path=relative"),
+        ] {
+            assert_eq!(String::from_utf8(cookie(given.as_bytes(), &way)).unwrap(), wanted);
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_body_is_certain_or_refused() {
+        let head = |lines: &str| read_all(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n"), None);
+        assert!(matches!(head("Content-Length: 5\r\n").unwrap().framing, Framing::Length(5)));
+        assert!(matches!(head("Content-Length: 5\r\nContent-Length: 5\r\n").unwrap().framing, Framing::Length(5)));
+        assert!(matches!(head("").unwrap().framing, Framing::UntilClose));
+        assert!(!head("").unwrap().keeps);
+        let both = head("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n").unwrap();
+        assert!(matches!(both.framing, Framing::Chunked(_)) && !both.keeps);
+        assert!(!String::from_utf8_lossy(&both.text).contains("Content-Length"));
+        for bad in [
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: identity\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        ] {
+            assert_eq!(head(bad).unwrap_err(), BadReply::Framing, "{bad:?}");
+        }
+        assert_eq!(read_all("HTTP/1.1 101 X\r\n\r\n", None).unwrap_err(), BadReply::Unasked);
+        assert_eq!(read_all("SSH-2.0\r\n\r\n", None).unwrap_err(), BadReply::NotHttp);
+    }
+
+    #[test]
+    fn fields_of_the_connection_stay_there() {
+        let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nconnection: x-a, keep-alive\r\nX-A: 1\r\n\
+            ETag: \"e\"\r\nContent-Length: 0\r\n\r\n";
+        let head = read_all(text, None).unwrap();
+        assert_eq!(&head.text[..], &b"HTTP/1.1 404 Not Found\r\nETag: \"e\"\r\nContent-Length: 0"[..]);
+        assert!(head.keeps);
+    }
+}

@@ -1,0 +1,67 @@
+//! A browser's connection that has become a WebSocket, with its books.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use pingora::protocols::Stream;
+use prometheus::IntGauge;
+
+use super::tunnel::Tunnel;
+use crate::process::Shared;
+use crate::relay::Direction;
+
+/// Everything that a WebSocket needs for its hours, and nothing else.
+pub struct Socket {
+    stream: Stream,
+    /// What the browser has sent behind its request already.
+    sent: BytesMut,
+    tunnel: Tunnel,
+    /// Of the request that opened it.
+    id: String,
+}
+
+impl Socket {
+    pub fn new(stream: Stream, sent: BytesMut, tunnel: Tunnel, id: String) -> Self {
+        Self { stream, sent, tunnel, id }
+    }
+
+    /// Carries it until one side ends.
+    pub async fn run(self: Box<Self>, shared: &Shared) {
+        let Self { stream, sent, tunnel, id } = *self;
+        let server = tunnel.place().record.clone();
+        let name = server.name.as_str();
+        let metrics = &shared.metrics;
+        let _carrying = shared.process.carried.begin(server.id);
+        let _open = Open::one_more(metrics.websocket_connections.with_label_values(&[name]));
+        let bytes = |direction| metrics.websocket_bytes.with_label_values(&[name, direction]);
+        let (bytes_in, bytes_out) = (bytes("in"), bytes("out"));
+        let started = Instant::now();
+        let note = |direction, size| match direction {
+            Direction::ToServer => bytes_in.inc_by(size as u64),
+            Direction::ToClient => bytes_out.inc_by(size as u64),
+        };
+        let reason = tunnel.run(stream, sent, &shared.process.drain, note).await;
+        let lasted = started.elapsed();
+        metrics.websocket_duration.with_label_values(&[name]).observe(lasted.as_secs_f64());
+        if shared.config.load().log.access {
+            log::info!(target: "usher::access", request_id = id.as_str(), server = name, end = reason.as_str(),
+                seconds = lasted.as_secs(); "websocket closed");
+        }
+    }
+}
+
+/// Counted as open as long as it lives.
+struct Open(IntGauge);
+
+impl Open {
+    fn one_more(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

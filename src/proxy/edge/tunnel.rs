@@ -1,0 +1,70 @@
+//! A WebSocket between a browser and its server: after the 101 bytes only, frames are nobody's business here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::find::{Place, Way};
+use super::reply::Head;
+use super::upstream::Wire;
+use crate::config::Config;
+use crate::relay::{Direction, Drain, Reason, Side, relay};
+
+/// A WebSocket that the server has agreed to.
+pub struct Tunnel {
+    head: BytesMut,
+    wire: Wire,
+    /// What the server sent right behind its 101.
+    early: BytesMut,
+    place: Arc<Place>,
+    idle: Duration,
+    patience: Duration,
+}
+
+impl Tunnel {
+    pub(super) fn new(head: Head, wire: Wire, mut bytes: BytesMut, way: &Way<'_>, config: &Config) -> Self {
+        let _read = bytes.split_to(head.length);
+        Self {
+            head: head.text,
+            wire,
+            early: bytes,
+            place: way.place.clone(),
+            idle: config.edge.tunnel_idle,
+            patience: config.limits.body_timeout,
+        }
+    }
+
+    pub fn place(&self) -> &Arc<Place> {
+        &self.place
+    }
+
+    /// Answers the browser and carries bytes until one side ends. `sent` is what the browser has sent already; `note` is
+    /// told of everything that was handed on.
+    pub async fn run(
+        self,
+        mut browser: impl AsyncRead + AsyncWrite + Unpin,
+        sent: BytesMut,
+        drain: &Drain,
+        note: impl Fn(Direction, usize),
+    ) -> Reason {
+        let Self { mut head, mut wire, early, idle, patience, .. } = self;
+        head.extend_from_slice(b"\r\n\r\n");
+        head.extend_from_slice(&early);
+        note(Direction::ToClient, early.len());
+        let begin = async {
+            browser.write_all(&head).await.map_err(|error| Reason::Broken(Side::Client, error))?;
+            browser.flush().await.map_err(|error| Reason::Broken(Side::Client, error))?;
+            wire.write_all(&sent).await.map_err(|error| Reason::Broken(Side::Server, error))?;
+            wire.flush().await.map_err(|error| Reason::Broken(Side::Server, error))
+        };
+        match tokio::time::timeout(patience, begin).await {
+            Ok(Ok(())) => note(Direction::ToServer, sent.len()),
+            Ok(Err(reason)) => return reason,
+            Err(_) => return Reason::Idle,
+        }
+        drop((head, early, sent));
+        relay(&mut browser, &mut wire, idle, drain, note).await.reason
+    }
+}

@@ -1,0 +1,139 @@
+//! Where bytes are while they are not in a socket: in the thread's shared buffer, or kept on the heap.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Bytes read at once at first. A WebSocket message, a page, a TLS record fit.
+const SMALLEST: usize = 16 * 1024;
+/// Bytes read at once by a connection that streams: larger than this brings no more speed.
+pub const LARGEST: usize = 1024 * 1024;
+/// Each time a buffer was filled and emptied in one turn.
+const GROWTH: usize = 4;
+/// Bytes above the smallest size that all buffers may have together, so that many slow readers of large files cannot
+/// take all memory. Beyond it connections stream with small buffers.
+const GROWN: usize = 128 * 1024 * 1024;
+
+pub fn read<F>(cx: &mut Context<'_>, from: &mut F, place: &mut [u8]) -> Poll<io::Result<usize>>
+where
+    F: AsyncRead + Unpin + ?Sized,
+{
+    let mut place = ReadBuf::new(place);
+    ready!(Pin::new(from).poll_read(cx, &mut place))?;
+    Poll::Ready(Ok(place.filled().len()))
+}
+
+/// Bytes of all `Room`s above the smallest size.
+static GROWN_NOW: AtomicUsize = AtomicUsize::new(0);
+
+/// How many bytes are read at once.
+#[derive(Default)]
+pub struct Room {
+    /// Above the smallest size; taken from the common sum.
+    grown: usize,
+}
+
+impl Room {
+    pub fn bytes(&self) -> usize {
+        SMALLEST + self.grown
+    }
+
+    pub fn grow(&mut self) {
+        let more = (self.bytes() * GROWTH).min(LARGEST) - self.bytes();
+        if more == 0 {
+            return;
+        }
+        if GROWN_NOW.fetch_add(more, Ordering::Relaxed) + more > GROWN {
+            GROWN_NOW.fetch_sub(more, Ordering::Relaxed);
+            return;
+        }
+        self.grown += more;
+    }
+
+    pub fn shrink(&mut self) {
+        if self.grown > 0 {
+            GROWN_NOW.fetch_sub(self.grown, Ordering::Relaxed);
+            self.grown = 0;
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shrink();
+    }
+}
+
+/// Bytes that wait for a side which does not take them, and the place for the next.
+pub struct Kept {
+    bytes: Box<[u8]>,
+    pub start: usize,
+    end: usize,
+}
+
+impl Kept {
+    pub fn with(unsent: &[u8], room: usize) -> Self {
+        let mut bytes = vec![0; room].into_boxed_slice();
+        bytes[..unsent.len()].copy_from_slice(unsent);
+        Self { bytes, start: 0, end: unsent.len() }
+    }
+
+    pub fn unsent(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Reads once, over what has been sent.
+    pub fn fill<F>(&mut self, cx: &mut Context<'_>, from: &mut F) -> Poll<io::Result<usize>>
+    where
+        F: AsyncRead + Unpin + ?Sized,
+    {
+        let size = ready!(read(cx, from, &mut self.bytes))?;
+        (self.start, self.end) = (0, size);
+        Poll::Ready(Ok(size))
+    }
+}
+
+thread_local! {
+    static SHARED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The thread's buffer, lent for one poll. Should a stream poll another relay meanwhile, that one finds none and makes
+/// its own.
+pub struct Shared(pub Vec<u8>);
+
+impl Shared {
+    pub fn take(room: usize) -> Self {
+        let mut bytes = SHARED.take();
+        if bytes.len() < room {
+            bytes.resize(room, 0);
+        }
+        Self(bytes)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        SHARED.set(std::mem::take(&mut self.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_share_a_bounded_sum() {
+        let mut rooms: Vec<Room> = (0..200).map(|_| Room::default()).collect();
+        for room in &mut rooms {
+            for _ in 0..5 {
+                room.grow();
+            }
+        }
+        let sum: usize = rooms.iter().map(|room| room.grown).sum();
+        assert!(rooms[0].bytes() == LARGEST && rooms[199].bytes() < LARGEST && sum <= GROWN, "{sum}");
+    }
+}

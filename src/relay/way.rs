@@ -1,0 +1,178 @@
+//! One direction of a relay: bytes from a source to a side that may not take them at once, and the end of the source.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::buffer::{Kept, LARGEST, Room, Shared, read};
+
+/// Bytes that one direction may move before the other connections of the thread get their turn.
+const TURN: usize = LARGEST;
+
+/// Why a direction cannot go on.
+pub enum Fault {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// One direction.
+#[derive(Default)]
+pub struct Way {
+    /// What was read and not taken yet.
+    kept: Option<Kept>,
+    room: Room,
+    pub moved: u64,
+    /// The source has said everything.
+    has_ended: bool,
+    /// Something was written since the last flush.
+    is_unflushed: bool,
+    /// The end has been passed on, or cannot be.
+    pub is_over: bool,
+}
+
+impl Way {
+    /// Moves bytes until one side makes it wait; ready when the end has been passed on.
+    pub fn carry<F, T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        to: &mut T,
+        note: impl Fn(usize),
+    ) -> Poll<Result<(), Fault>>
+    where
+        F: AsyncRead + Unpin + ?Sized,
+        T: AsyncWrite + Unpin + ?Sized,
+    {
+        if self.is_over {
+            return Poll::Pending;
+        }
+        let outcome = ready!(self.carry_on(cx, from, to, note));
+        self.is_over = true;
+        self.kept = None;
+        Poll::Ready(outcome)
+    }
+
+    fn carry_on<F, T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        to: &mut T,
+        note: impl Fn(usize),
+    ) -> Poll<Result<(), Fault>>
+    where
+        F: AsyncRead + Unpin + ?Sized,
+        T: AsyncWrite + Unpin + ?Sized,
+    {
+        let mut turn = TURN;
+        let mut is_fresh = false;
+        loop {
+            if self.kept.is_some() {
+                ready!(self.send_kept(cx, to, &note)).map_err(Fault::Write)?;
+                if is_fresh {
+                    // Taken at once: no own buffer is needed.
+                    self.kept = None;
+                }
+            }
+            if self.has_ended {
+                self.kept = None;
+                // A side that is gone needs to be told nothing.
+                let _ = ready!(Pin::new(to).poll_shutdown(cx));
+                return Poll::Ready(Ok(()));
+            }
+            if turn == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let size = match self.read_and_send(cx, from, to, &note) {
+                Poll::Ready(size) => size?,
+                Poll::Pending => {
+                    // Nothing flows: nothing is held.
+                    self.kept = None;
+                    self.room.shrink();
+                    return self.flush(cx, to);
+                }
+            };
+            self.has_ended = size == 0;
+            is_fresh = true;
+            turn = turn.saturating_sub(size);
+        }
+    }
+
+    /// Reads once and hands on what the other side takes; the rest is kept. Gives the bytes read.
+    fn read_and_send<F, T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        to: &mut T,
+        note: &impl Fn(usize),
+    ) -> Poll<Result<usize, Fault>>
+    where
+        F: AsyncRead + Unpin + ?Sized,
+        T: AsyncWrite + Unpin + ?Sized,
+    {
+        if let Some(kept) = &mut self.kept {
+            // It is there and empty: bytes flow faster than they are taken, so they come here directly.
+            let size = ready!(kept.fill(cx, from)).map_err(Fault::Read)?;
+            return Poll::Ready(Ok(size));
+        }
+        let room = self.room.bytes();
+        let mut shared = Shared::take(room);
+        let size = ready!(read(cx, from, &mut shared.0[..room])).map_err(Fault::Read)?;
+        let mut sent = 0;
+        while sent < size {
+            match Pin::new(&mut *to).poll_write(cx, &shared.0[sent..size]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Write(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(more)) => {
+                    sent += more;
+                    self.sent(more, note);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Write(error))),
+                Poll::Pending => {
+                    self.kept = Some(Kept::with(&shared.0[sent..size], room));
+                    return Poll::Ready(Ok(size));
+                }
+            }
+        }
+        if size == room {
+            self.room.grow();
+        }
+        Poll::Ready(Ok(size))
+    }
+
+    fn send_kept<T>(&mut self, cx: &mut Context<'_>, to: &mut T, note: &impl Fn(usize)) -> Poll<io::Result<()>>
+    where
+        T: AsyncWrite + Unpin + ?Sized,
+    {
+        while let Some(kept) = &mut self.kept
+            && !kept.unsent().is_empty()
+        {
+            let size = ready!(Pin::new(&mut *to).poll_write(cx, kept.unsent()))?;
+            if size == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            kept.start += size;
+            self.sent(size, note);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn sent(&mut self, size: usize, note: &impl Fn(usize)) {
+        self.moved += size as u64;
+        self.is_unflushed = true;
+        note(size);
+    }
+
+    /// Plain sockets have nothing to flush; TLS has.
+    fn flush<T>(&mut self, cx: &mut Context<'_>, to: &mut T) -> Poll<Result<(), Fault>>
+    where
+        T: AsyncWrite + Unpin + ?Sized,
+    {
+        if self.is_unflushed {
+            ready!(Pin::new(to).poll_flush(cx)).map_err(Fault::Write)?;
+            self.is_unflushed = false;
+        }
+        Poll::Pending
+    }
+}

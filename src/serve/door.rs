@@ -1,0 +1,186 @@
+//! The doors: what happens to a connection between its arrival and its first request.
+//!
+//! The TLS handshake is driven here and not by Pingora's listeners, which give it 60 seconds and tell nobody of it. A
+//! connection takes its place among all and among those of its address before the handshake, so whoever opens many and
+//! says nothing is counted like everybody else. What stands before a handshake (PROXY protocol, a look at the name that
+//! is asked for) belongs into `PublicDoor::process_new`, which has the bare TCP stream.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::listeners::tls::Acceptor;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::protocols::Stream;
+use pingora::protocols::l4::stream::Stream as TcpStream;
+use pingora::server::ShutdownWatch;
+use pingora::services::listening::Service;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use super::announced::announced;
+use crate::admin::AdminApp;
+use crate::process::Shared;
+use crate::proxy::{Arrival, Listener, Place, PublicApp};
+use crate::tls::Terms;
+
+/// Bytes of the first read: a ClientHello with a post-quantum key share fits.
+const FIRST_READ: usize = 2048;
+/// The first byte of a TLS record that carries a handshake.
+const HANDSHAKE: u8 = 22;
+
+/// A service on `addresses` that gives `app` streams without buffers: a connection that says nothing costs little, and
+/// the readers behind have their own.
+pub fn listening<A: ServerApp + Send + Sync + 'static>(name: &str, app: A, addresses: &[SocketAddr]) -> Service<A> {
+    let mut service = Service::new(name.to_owned(), app);
+    for address in addresses {
+        let listener = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
+        service.add_listener(listener);
+    }
+    service
+}
+
+/// How a handshake ended.
+enum Shaken {
+    Secure(Stream),
+    /// HTTP without TLS; the stream begins with its first byte.
+    Plain(Stream),
+    Failed,
+    /// Connected and left, as probes of a port do.
+    Empty,
+}
+
+/// Drives one handshake.
+async fn shake_hands(stream: Stream, terms: &Terms) -> Shaken {
+    let Ok(mut stream) = stream.into_any().downcast::<TcpStream>() else { return Shaken::Failed };
+    let mut first = [0; FIRST_READ];
+    let length = match stream.read(&mut first).await {
+        Ok(length @ 1..) => length,
+        Ok(_) => return Shaken::Empty,
+        Err(_) => return Shaken::Failed,
+    };
+    stream.rewind(&first[..length]);
+    if first[0] != HANDSHAKE {
+        return if first[0].is_ascii_uppercase() { Shaken::Plain(stream) } else { Shaken::Failed };
+    }
+    let acceptor = Acceptor::from_server_config(terms.for_handshake());
+    match acceptor.tls_handshake(*stream).await {
+        Ok(secure) => Shaken::Secure(Box::new(secure)),
+        Err(error) => {
+            log::debug!(error:% = error; "TLS handshake failed");
+            Shaken::Failed
+        }
+    }
+}
+
+/// Counts the outcomes of the handshakes of one listener.
+struct Counts {
+    shared: Arc<Shared>,
+    listener: &'static str,
+}
+
+impl Counts {
+    fn add(&self, result: &str) {
+        self.shared.metrics.tls_handshakes.with_label_values(&[self.listener, result]).inc();
+    }
+
+    /// A handshake within `limit`, counted; `None` if nothing can follow it.
+    async fn shake(&self, stream: Stream, terms: &Terms, limit: Duration) -> Option<Shaken> {
+        let at_once = self.shared.config.load().limits.handshakes;
+        let Some(_under_way) = self.shared.process.begin_handshake(at_once) else {
+            self.add("busy");
+            return None;
+        };
+        let Ok(shaken) = timeout(limit, shake_hands(stream, terms)).await else {
+            self.add("timeout");
+            return None;
+        };
+        match shaken {
+            Shaken::Secure(_) => self.add("ok"),
+            Shaken::Plain(_) => self.add("plain_http"),
+            Shaken::Failed => self.add("failed"),
+            Shaken::Empty => {}
+        }
+        Some(shaken)
+    }
+}
+
+/// Plain HTTP for the public.
+pub struct PlainDoor {
+    shared: Arc<Shared>,
+    app: Arc<PublicApp>,
+}
+
+impl PlainDoor {
+    pub fn new(shared: Arc<Shared>, app: Arc<PublicApp>) -> Self {
+        Self { shared, app }
+    }
+}
+
+#[async_trait]
+impl ServerApp for PlainDoor {
+    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+        let config = self.shared.config.load_full();
+        let (stream, peer) = announced(stream, &config).await?;
+        let place = Place::take(&self.shared, peer, &config)?;
+        self.app.enter(stream, Arrival { listener: Listener::Http, peer, place }).await;
+        None
+    }
+}
+
+/// HTTPS for the public.
+pub struct PublicDoor {
+    counts: Counts,
+    app: Arc<PublicApp>,
+}
+
+impl PublicDoor {
+    pub fn new(shared: Arc<Shared>, app: Arc<PublicApp>) -> Self {
+        Self { counts: Counts { shared, listener: "https" }, app }
+    }
+}
+
+#[async_trait]
+impl ServerApp for PublicDoor {
+    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+        let shared = &self.counts.shared;
+        let config = shared.config.load_full();
+        let (stream, peer) = announced(stream, &config).await?;
+        let place = Place::take(shared, peer, &config)?;
+        let limit = place.patience(config.limits.handshake_timeout);
+        match self.counts.shake(stream, &shared.tls.public, limit).await? {
+            Shaken::Secure(stream) => {
+                self.app.enter(stream, Arrival { listener: Listener::Https, peer, place }).await;
+            }
+            Shaken::Plain(stream) => self.app.refuse_plain(stream).await,
+            Shaken::Failed | Shaken::Empty => {}
+        }
+        None
+    }
+}
+
+/// HTTPS for operators.
+pub struct AdminDoor {
+    counts: Counts,
+    app: Arc<AdminApp>,
+}
+
+impl AdminDoor {
+    pub fn new(shared: Arc<Shared>, app: AdminApp) -> Self {
+        Self { counts: Counts { shared, listener: "admin" }, app: Arc::new(app) }
+    }
+}
+
+#[async_trait]
+impl ServerApp for AdminDoor {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let shared = &self.counts.shared;
+        let limit = shared.config.load().limits.handshake_timeout;
+        match self.counts.shake(stream, &shared.tls.admin, limit).await? {
+            Shaken::Secure(stream) => ServerApp::process_new(&self.app, stream, shutdown).await,
+            Shaken::Plain(_) | Shaken::Failed | Shaken::Empty => None,
+        }
+    }
+}

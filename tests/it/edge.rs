@@ -1,0 +1,11 @@
+//! The edge: browsers' traffic through Usher, byte for byte.
+//!
+//! The server here is a scripted one that answers in every way HTTP allows, and keeps what it was told; what a BBB server
+//! does with a session is tried against the simulated servers.
+
+mod announced;
+mod carrying;
+mod origin;
+mod secure;
+mod sessions;
+mod sockets;

@@ -1,0 +1,8 @@
+//! Layer 4: connections handed on by name, by port, with and without PROXY headers, for as long as they last.
+
+mod ending;
+mod names;
+mod proxying;
+mod relaying;
+mod stage;
+mod targets;

@@ -1,0 +1,11 @@
+//! The HTTPS listeners: real handshakes, real certificates, the real binary.
+
+mod admin;
+mod checking;
+mod choosing;
+pub mod client;
+mod doors;
+pub mod maker;
+mod redirecting;
+mod reloading;
+pub mod streams;
