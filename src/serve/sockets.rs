@@ -34,7 +34,7 @@ pub struct Sockets {
 impl Sockets {
     /// Opens what `config` asks for, with `inherited` where it fits; the rest of `inherited` is closed.
     pub fn open(config: &Config, mut inherited: Vec<Bound>) -> Result<Self, ServeError> {
-        let l4 = config.l4.addresses().into_iter().map(|address| ("l4.listener", address));
+        let l4 = config.l4.addresses().map(|address| ("l4.listener", address));
         let http = config.listen.http.iter().map(|address| ("listen.http", *address));
         let https = config.listen.https.iter().map(|address| ("listen.https", *address));
         let admin = config.admin.listen.map(|address| ("admin.listen", address));
