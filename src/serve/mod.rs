@@ -109,7 +109,7 @@ impl Server {
 
         let listeners = self.add_listeners(&mut server, &config);
         let succession = Arc::new(Succession::new(self.takeover, &stop, &self.sockets, &self.shared));
-        let signal = stop.watch(self.shared.clone(), self.sockets);
+        let signal = stop.watch(self.shared.clone());
         let background = Background::new(self.shared, self.config_path, succession.clone());
         let background = server.add_service(background_service("background", background));
         for listener in listeners {

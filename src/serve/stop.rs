@@ -16,7 +16,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::sockets::Sockets;
 use crate::process::{Process, Shared};
 
 /// How long relays may take to end when they are told to.
@@ -54,15 +53,14 @@ impl Stop {
         self.signals
     }
 
-    pub(super) fn watch(self, shared: Arc<Shared>, sockets: Arc<Sockets>) -> Watch {
-        Watch { stop: self, shared, sockets }
+    pub(super) fn watch(self, shared: Arc<Shared>) -> Watch {
+        Watch { stop: self, shared }
     }
 }
 
 pub(super) struct Watch {
     stop: Stop,
     shared: Arc<Shared>,
-    sockets: Arc<Sockets>,
 }
 
 impl Watch {
@@ -102,7 +100,6 @@ impl Watch {
     async fn stop(&self) {
         let process = &self.shared.process;
         process.stop();
-        self.sockets.close();
         let grace = self.shared.config.load().process.grace_stop;
         info!(open = process.in_flight(), limit_ms = grace.as_millis() as u64; "stopping");
         let finished = async {
