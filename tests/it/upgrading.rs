@@ -204,7 +204,7 @@ impl Drop for Orphan {
 #[tokio::test(flavor = "multi_thread")]
 async fn sigusr2_brings_in_the_program_and_the_configuration_of_today() {
     let pool = Builder::new(1).start().await;
-    let also = crate::harness::free_port();
+    let (also, _reserved) = crate::harness::reserved_port();
     let text = std::fs::read_to_string(pool.config_path()).unwrap();
     let text = text.replace("http = [", &format!("http = [\"127.0.0.1:{also}\", "));
     std::fs::write(pool.config_path(), text).unwrap();

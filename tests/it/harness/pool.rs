@@ -433,7 +433,7 @@ impl Drop for Pool {
 
 /// A port that nobody else gets as long as the socket lives: bound, but not listening, it lets `usher serve` listen
 /// there, and again after a restart. (Linux allows the second bind.)
-fn reserved_port() -> (u16, TcpSocket) {
+pub fn reserved_port() -> (u16, TcpSocket) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
