@@ -53,6 +53,7 @@ pub struct Process {
     loaded: AtomicBool,
     life: AtomicU8,
     elder: AtomicBool,
+    heir: AtomicBool,
     /// Rings when a connection should end after the request it is at.
     leaving: Notify,
     in_flight: AtomicUsize,
@@ -109,9 +110,14 @@ impl Process {
         self.elder.load(Ordering::Acquire)
     }
 
+    /// Another Usher has taken over from this one, or is about to.
+    pub fn set_heir(&self, is_there: bool) {
+        self.heir.store(is_there, Ordering::Release);
+    }
+
     /// Another Usher answers requests on the same store beside this one: for a while after an upgrade, on both sides.
     pub fn has_company(&self) -> bool {
-        self.has_elder() || self.life.load(Ordering::Acquire) == life::RETIRED
+        self.has_elder() || self.heir.load(Ordering::Acquire)
     }
 
     /// Requests may still come from those who are connected: to this process, or to the one before it.

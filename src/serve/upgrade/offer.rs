@@ -94,14 +94,18 @@ fn hand_over(line: &Line, pid: i32, sockets: &Sockets, process: &Process) -> io:
     if process.is_draining() {
         return line.say(&format!("{REFUSED} it is stopping"), None);
     }
-    process.retire();
-    sockets.close();
+    process.set_heir(true);
+    if let Err(error) = line.say(RETIRED, None) {
+        process.set_heir(false);
+        return Err(error);
+    }
     info!(pid = pid, version = version; "upgrade done, the new Usher serves");
-    // To systemd the other is the service from now on.
+    // To systemd the other is the service from now on; said before this process may end.
     if let Ok(pid) = u32::try_from(pid) {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)]);
     }
-    line.say(RETIRED, None)?;
+    sockets.close();
+    process.retire();
     // The end of the line says that nobody asks any more; WebSockets do not.
     while process.may_be_asked() {
         thread::park_timeout(LOOK_EVERY);
