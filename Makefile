@@ -12,7 +12,7 @@ BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates
 # The tests drive a real browser through a join link, and cut a network of their own (ip; unshare comes with Debian).
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2
 # What Usher is measured beside and with. apt starts nginx and HAProxy as services; the bench needs only the programs.
-BENCH_PACKAGES := nginx-light haproxy wrk valgrind util-linux
+BENCH_PACKAGES := nginx-light haproxy wrk openssl valgrind util-linux
 
 # What is measured: the profile that packages ship, or any binary: make bench BENCH_BINARY=/usr/bin/usher
 BENCH_PROFILE ?= dist
@@ -54,7 +54,7 @@ check: build-packages ## formatting, lints, documentation, dependencies
 	tools/deny.sh
 
 .PHONY: bench
-bench: bench-packages bench-binary ## measure beside nginx and HAProxy (10 min, machine idle), write docs/performance.md; QUICK=1 only tries it
+bench: bench-packages bench-binary ## measure beside nginx and HAProxy (20 min, machine idle), write docs/performance.md; QUICK=1 only tries it
 	$(BENCH)
 
 .PHONY: bench-check

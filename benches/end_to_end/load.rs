@@ -55,17 +55,45 @@ pub fn wrk(
     connections: usize,
     seconds: u64,
 ) -> Result<Sample, Failure> {
+    wrk_at(contestant, &format!("http://{address}"), targets, connections, seconds)
+}
+
+fn wrk_at(
+    contestant: &Running,
+    url: &str,
+    targets: &Targets,
+    connections: usize,
+    seconds: u64,
+) -> Result<Sample, Failure> {
     let args = [
         "--threads=1".to_owned(),
         format!("--connections={connections}"),
         format!("--duration={seconds}s"),
         "--timeout=10s".to_owned(),
         format!("--script={}", targets.script.display()),
-        format!("http://{address}"),
+        url.to_owned(),
         "--".to_owned(),
         targets.file.display().to_string(),
     ];
     measure(contestant, "wrk", Cores::Second, seconds, "wrk".as_ref(), &args)
+}
+
+/// A driver of our own (`drivers/`) against a contestant; `words` are its name and what follows.
+pub fn drive(contestant: &Running, words: &[String], seconds: u64) -> Result<Sample, Failure> {
+    let own = std::env::current_exe().map_err(|error| Failure(format!("own program: {error}")))?;
+    let args: Vec<String> = std::iter::once("drive".to_owned()).chain(words.iter().cloned()).collect();
+    measure(contestant, &words[0], Cores::Second, seconds, &own, &args)
+}
+
+/// wrk over TLS.
+pub fn wrk_tls(
+    contestant: &Running,
+    address: SocketAddr,
+    targets: &Targets,
+    connections: usize,
+    seconds: u64,
+) -> Result<Sample, Failure> {
+    wrk_at(contestant, &format!("https://{address}"), targets, connections, seconds)
 }
 
 /// Creates through a contestant, or to a simulated server itself.

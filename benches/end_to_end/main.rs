@@ -1,8 +1,8 @@
 //! `make bench`: Usher beside nginx and HAProxy, and what its size costs. Writes `docs/performance.md`.
 //!
 //! This program starts everything itself on loopback, in a directory of its own below `target/`, and ends it again. It
-//! is also the simulated servers and the load generator for creates (`stub`, `creates`), which it starts as programs of
-//! their own so that they can be pinned. `instructions` is `make bench-check`.
+//! is also the simulated servers and the load generators that wrk is not (`stub`, `creates`, `drive`), which it starts as
+//! programs of their own so that they can be pinned. `instructions` is `make bench-check`.
 //!
 //! | variable | |
 //! | --- | --- |
@@ -16,6 +16,7 @@
 
 mod contest;
 mod creates;
+mod drivers;
 mod http;
 mod instructions;
 mod lines;
@@ -149,6 +150,7 @@ fn main() -> ExitCode {
         }
         ["stub", servers, meetings, port] => stub_from(servers, meetings, port),
         ["creates", address, connections, seconds] => creates_from(address, connections, seconds),
+        ["drive", ref words @ ..] => drivers::run(words),
         _ => Err(Failure(format!("do not understand {words:?}"))),
     };
     match outcome {
@@ -174,12 +176,15 @@ fn all(bench: &Bench) -> Result<(), Failure> {
     let only = std::env::var("BENCH_ONLY").unwrap_or_default();
     let machine = Machine::look(bench)?;
     println!("{}", machine.markdown());
-    let all: [(&str, Measure); 5] = [
+    let all: [(&str, Measure); 8] = [
         ("join", lines::joins::measure),
         ("reads", lines::reads::measure),
         ("create", lines::creates::measure),
         ("large", lines::size::measure),
         ("idle", lines::idle::measure),
+        ("carried", lines::carried::measure),
+        ("tls", lines::tls::measure),
+        ("upgrade", lines::upgrade::measure),
     ];
     let mut sections = Vec::new();
     for (key, measure) in all {

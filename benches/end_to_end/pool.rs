@@ -26,6 +26,8 @@ pub struct Plan {
     pub stub_cores: Cores,
     /// Further settings, as `USHER_` variables without that prefix.
     pub settings: Vec<(&'static str, String)>,
+    /// The configuration file; what can be said by a variable is better said there.
+    pub config: String,
     /// Words before the program, for an emulator.
     pub under: Vec<String>,
 }
@@ -33,7 +35,8 @@ pub struct Plan {
 impl Plan {
     /// One core for Usher, the other for everything else; no access log, as with the other contestants.
     pub fn new(name: &'static str, size: Size) -> Self {
-        Self { name, size, cores: Cores::First, stub_cores: Cores::Second, settings: Vec::new(), under: Vec::new() }
+        let (cores, stub_cores) = (Cores::First, Cores::Second);
+        Self { name, size, cores, stub_cores, settings: Vec::new(), config: String::new(), under: Vec::new() }
     }
 
     pub fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -55,6 +58,7 @@ pub struct Pool {
     pub usher: Running,
     pub stub: Running,
     pub address: SocketAddr,
+    admin: SocketAddr,
     /// The first of the simulated servers.
     pub server: SocketAddr,
     /// From the start of the program until it said that it is ready.
@@ -76,16 +80,57 @@ impl Pool {
         Self::serve(bench, plan, dir, stub, port)
     }
 
+    /// Usher alone, with an empty store and nobody to poll.
+    pub fn start_empty(bench: &Bench, plan: &Plan) -> Result<Self, Failure> {
+        let dir = bench.new_dir(plan.name)?;
+        let (address, admin) = (free_address()?, free_address()?);
+        let command = serve_command(bench, plan, &dir, address, admin, &["serve"])?;
+        let mut usher = Running::start("usher serve", command, &dir.join("usher.log"))?;
+        let ready_after = usher.wait(START, || http::get(address, "/livez").is_some_and(|answer| answer.status == 200))?;
+        let stub = Running::nothing()?;
+        Ok(Self { usher, stub, address, admin, server: address, ready_after, dir })
+    }
+
+    /// A new Usher that takes over from this one.
+    pub fn upgrade(&self, bench: &Bench, plan: &Plan) -> Result<Running, Failure> {
+        let command = serve_command(bench, plan, &self.dir, self.address, self.admin, &["serve", "--upgrade"])?;
+        Running::start("usher serve --upgrade", command, &self.dir.join("upgrade.log"))
+    }
+
+    /// Waits until a path is carried to a server that was just added.
+    pub fn wait_carried(&self, path: &str) -> Result<(), Failure> {
+        let started = std::time::Instant::now();
+        // Until then it is nobody's, which is said in Usher's own words.
+        while http::get(self.address, path).is_none_or(|answer| answer.text().contains("Nothing here")) {
+            if started.elapsed() > FILL {
+                return Err(Failure(format!("{path} is not carried")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Starts Usher on a store that is there already.
     fn serve(bench: &Bench, plan: &Plan, dir: PathBuf, stub: Running, port: u16) -> Result<Self, Failure> {
         let (address, admin) = (free_address()?, free_address()?);
-        let command = serve_command(bench, plan, &dir, address, admin)?;
+        let command = serve_command(bench, plan, &dir, address, admin, &["serve"])?;
         let mut usher = Running::start("usher serve", command, &dir.join("usher.log"))?;
         let is_ready = || http::get(admin, "/readyz").is_some_and(|answer| answer.status == 200);
         let ready_after = usher.wait(START, is_ready)?;
         usher.wait(FILL, || is_filled(admin, plan.size.servers))?;
         let server = SocketAddr::V4(server_address(0, port));
-        Ok(Self { usher, stub, address, server, ready_after, dir })
+        Ok(Self { usher, stub, address, admin, server, ready_after, dir })
+    }
+
+    /// Adds a server that is reached at this address.
+    pub fn add_server(&self, bench: &Bench, name: &str, address: SocketAddr) -> Result<(), Failure> {
+        let mut command = process::command(Cores::Both, &bench.usher);
+        command.arg("--config").arg(self.dir.join("usher.toml"));
+        command.args(["server", "add", &format!("http://{address}"), "--name", name, "--secret", "s"]);
+        command.env("USHER_STORE__URL", format!("sqlite:{}", self.dir.join("usher.db").display()));
+        let output = command.output().map_err(|error| Failure(format!("usher server add: {error}")))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(Failure(format!("usher server add: {said}"))) }
     }
 
     /// Ends Usher and starts it again on the same store and servers.
@@ -102,16 +147,17 @@ fn serve_command(
     dir: &Path,
     address: SocketAddr,
     admin: SocketAddr,
+    words: &[&str],
 ) -> Result<std::process::Command, Failure> {
-    // An empty file, so that a configuration of this machine plays no part.
+    // A file of its own, so that a configuration of this machine plays no part.
     let config = dir.join("usher.toml");
-    fs::write(&config, "").map_err(|error| Failure(format!("{}: {error}", config.display())))?;
+    fs::write(&config, &plan.config).map_err(|error| Failure(format!("{}: {error}", config.display())))?;
     let program = plan.under.first().map_or(bench.usher.as_os_str(), |first| first.as_ref());
     let mut command = process::command(plan.cores, program);
     if !plan.under.is_empty() {
         command.args(&plan.under[1..]).arg(&bench.usher);
     }
-    command.arg("--config").arg(&config).arg("serve");
+    command.arg("--config").arg(&config).args(words);
     let threads = if plan.cores == Cores::Both { "2" } else { "1" };
     for (name, value) in [
         ("LISTEN__HTTP", address.to_string()),

@@ -74,6 +74,14 @@ impl Running {
         Ok(Self { name: name.to_owned(), child })
     }
 
+    /// A program that does nothing, where there has to be one.
+    pub fn nothing() -> Result<Self, Failure> {
+        let mut command = command(Cores::Second, "sleep");
+        command.arg("infinity").stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|error| Failure(format!("sleep: {error}")))?;
+        Ok(Self { name: "nothing".to_owned(), child })
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,10 +1,13 @@
 //! What is measured: one file for each part of the document.
 
+pub mod carried;
 pub mod creates;
 pub mod idle;
 pub mod joins;
 pub mod reads;
 pub mod size;
+pub mod tls;
+pub mod upgrade;
 
 use crate::contest::Contest;
 use crate::report::{Claim, Met};
