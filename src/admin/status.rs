@@ -28,6 +28,8 @@ struct ServerStatus {
     videos: u32,
     /// Lasting connections of browsers that this process carries.
     connections: u32,
+    /// People whose client this process carries.
+    carried: u32,
     /// People still expected.
     reserved: f64,
     /// Thousandths of a core.
@@ -58,6 +60,7 @@ pub fn json(shared: &Shared) -> Vec<u8> {
         voice: view.voice,
         videos: view.videos,
         connections: shared.process.carried.to(view.record.id),
+        carried: view.carried,
         reserved: view.reserved,
         load_mc: view.load_mc,
         utilisation: view.utilisation,
