@@ -90,6 +90,7 @@ pub fn write_gauges(shared: &Shared) {
         &metrics.server_voice,
         &metrics.server_videos,
         &metrics.server_connections,
+        &metrics.server_carried,
         &metrics.tenant_meetings,
         &metrics.tenant_participants,
     ] {
@@ -136,6 +137,7 @@ fn write_server(shared: &Shared, view: &ServerView) {
     metrics.server_videos.with_label_values(&[name]).set(i64::from(view.videos));
     let connections = shared.process.carried.to(view.record.id);
     metrics.server_connections.with_label_values(&[name]).set(i64::from(connections));
+    metrics.server_carried.with_label_values(&[name]).set(i64::from(view.carried));
     metrics.server_reserved.with_label_values(&[name]).set(view.reserved);
     metrics.server_load.with_label_values(&[name]).set(view.load_mc / 1000.0);
     metrics.server_utilisation.with_label_values(&[name]).set(view.utilisation);

@@ -36,7 +36,7 @@ fn port_of(url: &str) -> u16 {
 }
 
 /// The name leads to Usher for everybody, Usher included; nothing resolves it here.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn in_host_mode_the_servers_name_may_lead_to_usher() {
     let server = sim(|_| ()).await;
     let mut pool = Builder::new(0).config("[edge]\nmode = \"host\"\n").prepare().await;
