@@ -12,6 +12,8 @@ use crate::config::{ClientPrefix, EdgeMode, ProxyOut};
 use crate::store::ServerRecord;
 
 const WEB: &str = "/etc/bigbluebutton/bbb-web.properties";
+/// Its texts stand in quotation marks.
+const APPS: &str = "/etc/bigbluebutton/bbb-apps-akka.conf";
 const CLIENT: &str = "/etc/bigbluebutton/bbb-html5.yml";
 const UNITS: &str =
     "bbb-html5-frontend@.service and bbb-html5-backend@.service (systemctl edit: [Service] Environment=…)";
@@ -151,6 +153,7 @@ fn for_graphql(server: &ServerRecord, public: &str) -> Vec<Setting> {
         web("graphqlWebsocketUrl", format!("{socket}/graphql")),
         web("graphqlApiUrl", format!("{base}/api/rest")),
         web("apiUrl", format!("{base}/bigbluebutton")),
+        breakouts(&base),
         client("public.app.basename", format!("/{name}/html5client")),
         client("public.app.bbbWebBase", format!("{base}/bigbluebutton")),
         client("public.app.learningDashboardBase", format!("{base}/learning-analytics-dashboard")),
@@ -174,6 +177,7 @@ fn for_meteor(server: &ServerRecord, public: &str) -> Vec<Setting> {
         web("defaultHTML5ClientUrl", format!("{base}/html5client/join")),
         web("defaultGuestWaitURL", format!("{base}/html5client/guestWait")),
         web("presentationBaseURL", format!("{base}/bigbluebutton/presentation")),
+        breakouts(&base),
         client("public.app.basename", format!("/{name}/html5client")),
         client("public.app.bbbWebBase", format!("{base}/bigbluebutton")),
         client("public.app.learningDashboardBase", format!("{base}/learning-analytics-dashboard")),
@@ -189,6 +193,11 @@ fn for_meteor(server: &ServerRecord, public: &str) -> Vec<Setting> {
             value: format!("/{name}/html5client"),
         },
     ]
+}
+
+/// What the join links of breakout rooms begin with.
+fn breakouts(base: &str) -> Setting {
+    Setting { file: APPS, key: "services.bbbWebAPI", value: format!("\"{base}/bigbluebutton/api\"") }
 }
 
 /// People's addresses instead of Usher's, in logs and in limits per address.

@@ -241,8 +241,12 @@ async fn the_command_for_a_servers_settings_agrees() {
     for (name, is_right) in [("a", &is_old as &dyn Fn(&str) -> bool), ("b", &is_new), ("c", &is_old)] {
         let text = config(&pool, name);
         assert!(is_right(&text) && !text.contains("--client-prefix"), "{text}");
-        let line = format!("bigbluebutton.web.serverURL={}/{name}", pool.http);
-        assert!(text.lines().any(|found| found == line), "{text}");
+        for line in [
+            format!("bigbluebutton.web.serverURL={}/{name}", pool.http),
+            format!("services.bbbWebAPI=\"{}/{name}/bigbluebutton/api\"", pool.http),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
     }
     pool.set("USHER_EDGE__CLIENT_PREFIX", "strip");
     assert!(is_new(&config(&pool, "c")), "the setting speaks for servers of unknown version");
