@@ -34,7 +34,7 @@ pub async fn run(file: Option<PathBuf>, online: bool) -> Result<Report, CliError
     if !problems.0.is_empty() {
         return Ok(bad(&shown, &problems, &warnings));
     }
-    if online && !config.listen.https.is_empty() {
+    if online && config.https_addresses().next().is_some() {
         warnings.extend(hosts_without_certificate(&config, &tls).await);
     }
     let good = format!("configuration ok ({shown}){}", in_lines(&warnings));

@@ -54,6 +54,8 @@ pub struct Tls {
     pub certificates: Vec<CertificateFiles>,
     /// Value of `Strict-Transport-Security` on answers over HTTPS.
     pub hsts: Option<String>,
+    /// The folder of an ACME client's HTTP-01 tokens: what certbot calls webroot.
+    pub challenge_webroot: Option<PathBuf>,
 }
 
 /// A certificate with its chain, and its key: PEM files.
@@ -279,4 +281,8 @@ pub struct Process {
     pub threads: usize,
     /// How long a stop waits for requests under way.
     pub grace_stop: Duration,
+    /// How long a process that another one has taken over from goes on with what is open.
+    pub grace_upgrade: Duration,
+    /// Where a process hands its listening sockets over; `None`: beside the store.
+    pub upgrade_socket: Option<PathBuf>,
 }

@@ -12,6 +12,7 @@ mod api;
 mod app;
 mod arrival;
 mod body;
+mod challenge;
 mod edge;
 mod h2;
 mod head;

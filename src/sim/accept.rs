@@ -45,7 +45,7 @@ pub(super) async fn accept_all(shared: Weak<Shared>, mut sockets: watch::Receive
             accepted = poll_fn(|context| poll_accept(&shared, context)) => match accepted {
                 None => return,
                 Some(Ok((stream, shared))) => {
-                    let counted = Counted::counted(&shared);
+                    let counted = Counted::of(&shared);
                     drop(tokio::spawn(serve(shared, stream, None, counted)));
                 }
                 // Out of file descriptors, most likely: give the others time to close some.
@@ -79,7 +79,7 @@ pub(super) struct Counted(Arc<Shared>);
 
 impl Counted {
     /// Of a connection that the books have already.
-    pub(super) fn counted(shared: &Arc<Shared>) -> Self {
+    pub(super) fn of(shared: &Arc<Shared>) -> Self {
         Self(shared.clone())
     }
 

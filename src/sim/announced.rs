@@ -34,7 +34,7 @@ async fn accept_all(shared: Weak<Shared>, listener: TcpListener) {
         let Some(shared) = shared.upgrade() else { return };
         shared.connections.send_modify(|open| *open += 1);
         tokio::spawn(async move {
-            let counted = accept::Counted::counted(&shared);
+            let counted = accept::Counted::of(&shared);
             if let Ok(client) = client(&mut stream).await {
                 accept::serve(shared, stream, Some(client), counted).await;
             }

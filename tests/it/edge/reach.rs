@@ -194,8 +194,8 @@ async fn mixed(more: &[&str]) -> Pool {
 
 fn last_page(server: &SimServer) -> String {
     let calls = carried(server);
-    let pages = calls.iter().filter(|call| call.target.contains("/html5client/"));
-    pages.last().expect("a page").target.clone()
+    let page = calls.iter().rfind(|call| call.target.contains("/html5client/"));
+    page.expect("a page").target.clone()
 }
 
 #[tokio::test]
