@@ -164,6 +164,80 @@ fn referred_path(referer: &str) -> Option<&str> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::bbb::Algorithm;
+    use crate::config::ProxyOut;
+    use crate::ids::Secret;
+    use crate::store::{Reach, ServerState};
+
+    fn place(url: &str, version: Option<&str>, change: impl FnOnce(&mut Reach)) -> Place {
+        let mut reach = Reach::default();
+        change(&mut reach);
+        let record = ServerRecord {
+            id: ServerId(1),
+            name: "bbb1".to_owned(),
+            url: url.to_owned(),
+            secret: Secret::new("s"),
+            state: ServerState::Enabled,
+            weight: 1.0,
+            cores: 8,
+            nic_mbit: 1000,
+            tags: Vec::new(),
+            region: None,
+            checksum: Algorithm::Sha256,
+            version: None,
+            max_meetings: None,
+            max_people: None,
+            reach,
+        };
+        Place::new(Arc::new(record), version).unwrap()
+    }
+
+    #[test]
+    fn connections_go_where_the_operator_says() {
+        let to = |host: &str, port, tls: Option<&str>, send_proxy| Destination {
+            host: host.to_owned(),
+            port,
+            tls: tls.map(str::to_owned),
+            send_proxy,
+        };
+        let url = "https://BBB1.example:8443/bigbluebutton/api/";
+        let name = Some("bbb1.example");
+        assert_eq!(place(url, None, |_| ()).destination, to("bbb1.example", 8443, name, ProxyOut::Off));
+        let there = |address: &str| Some(address.parse().unwrap());
+        let place = |change: fn(&mut Reach), address: &str| {
+            place(url, None, |reach| {
+                change(reach);
+                reach.address = there(address);
+            })
+        };
+        let found = place(|_| (), "10.0.0.5");
+        assert_eq!(found.destination, to("10.0.0.5", 8443, name, ProxyOut::Off));
+        assert_eq!((found.host.as_str(), found.origin.as_str()), ("bbb1.example", "https://bbb1.example:8443"));
+        assert_eq!(place(|_| (), "[fd00::5]:444").destination, to("fd00::5", 444, name, ProxyOut::Off));
+        let announced =
+            place(|reach| (reach.send_proxy, reach.send_proxy_port) = (ProxyOut::V2, Some(81)), "10.0.0.5:444");
+        assert_eq!(announced.destination, to("10.0.0.5", 81, name, ProxyOut::V2));
+        let by_address = self::place("http://[fd00::1]:80/bigbluebutton/api/", None, |_| ());
+        assert_eq!(by_address.destination, to("fd00::1", 80, None, ProxyOut::Off));
+    }
+
+    #[test]
+    fn the_prefix_goes_by_word_then_version_then_setting() {
+        let url = "https://bbb1.example/bigbluebutton/api/";
+        for (word, version, keeps) in [
+            (None, Some("2.7.8"), Some(true)),
+            (None, Some("2.6"), Some(true)),
+            (None, Some("3.0"), Some(false)),
+            (None, Some("4.0.0-beta.3"), Some(false)),
+            (None, Some("unknown"), None),
+            (None, None, None),
+            (Some(ClientPrefix::Strip), Some("2.7.8"), Some(false)),
+            (Some(ClientPrefix::Keep), None, Some(true)),
+        ] {
+            let place = place(url, version, |reach| reach.client_prefix = word);
+            assert_eq!(place.keeps_prefix, keeps, "{word:?} {version:?}");
+        }
+    }
 
     #[test]
     fn paths_are_split_behind_the_name() {
