@@ -15,7 +15,7 @@ use usher::metrics::Metrics;
 use usher::placement::{Confirmed, Ledger, LedgerSettings, Wish};
 use usher::pool::Health;
 use usher::proxy::Route;
-use usher::store::{Confirmation, ServerRecord, ServerState};
+use usher::store::{Confirmation, Reach, ServerRecord, ServerState};
 use usher::tenant::TenantLimits;
 
 const QUERY: &str = "fullName=J%C3%BCrgen+M%C3%BCller&meetingID=physics-101&role=VIEWER&userID=4711&redirect=true";
@@ -65,6 +65,7 @@ fn server(id: i64) -> ServerRecord {
         version: None,
         max_meetings: None,
         max_people: None,
+        reach: Reach::default(),
     }
 }
 

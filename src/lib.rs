@@ -3,8 +3,8 @@
 //! The folders are layers; a module uses only what stands before it:
 //!
 //! ```text
-//! error, ids, clock → bbb → config → store, metrics, log, relay, tls → tenant, client, limit → pool → placement
-//!                   → process → proxy, l4, admin → serve → sim, cli → main
+//! error, ids, clock → bbb → config → store, metrics, log, relay, proxy_protocol, tls → tenant, client, limit → pool
+//!                   → placement → process → proxy, l4, admin → serve → sim, cli → main
 //! ```
 //!
 //! `docs/architecture.md` walks through a `create` and a `join` file by file.
@@ -25,6 +25,7 @@ pub mod placement;
 pub mod pool;
 pub mod process;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod relay;
 pub mod serve;
 pub mod sim;

@@ -39,6 +39,7 @@ pub struct Metrics {
     pub server_voice: IntGaugeVec,
     pub server_videos: IntGaugeVec,
     pub server_connections: IntGaugeVec,
+    pub server_carried: IntGaugeVec,
     pub server_reserved: GaugeVec,
     pub server_last_poll: GaugeVec,
     pub poll_duration: HistogramVec,
@@ -117,6 +118,11 @@ impl Metrics {
             server_connections: make.gauges(
                 "usher_server_connections",
                 "Lasting connections of browsers that are carried to the server.",
+                &["server"],
+            )?,
+            server_carried: make.gauges(
+                "usher_server_carried_people",
+                "People whose client is carried to the server.",
                 &["server"],
             )?,
             server_reserved: make.floats("usher_server_reserved", "People still expected.", &["server"])?,

@@ -208,17 +208,41 @@ impl Process {
 
 /// Lasting connections of browsers that are carried to each server.
 #[derive(Default)]
-pub struct Carried(Mutex<HashMap<ServerId, u32>>);
+pub struct Carried(Mutex<HashMap<ServerId, Lasting>>);
+
+#[derive(Default)]
+struct Lasting {
+    connections: u32,
+    people: u32,
+}
+
+/// What a lasting connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The client's own: each person in a meeting has one, and nobody else does.
+    Client,
+    /// Audio, cameras, notes and the like.
+    Other,
+}
 
 impl Carried {
     /// One more, as long as what is given back lives.
-    pub fn begin(&self, server: ServerId) -> Carrying<'_> {
-        *self.0.lock().entry(server).or_default() += 1;
-        Carrying { all: self, server }
+    pub fn begin(&self, server: ServerId, purpose: Purpose) -> Carrying<'_> {
+        let mut loads = self.0.lock();
+        let load = loads.entry(server).or_default();
+        load.connections += 1;
+        load.people += u32::from(purpose == Purpose::Client);
+        Carrying { all: self, server, purpose }
     }
 
+    /// Connections to a server.
     pub fn to(&self, server: ServerId) -> u32 {
-        self.0.lock().get(&server).copied().unwrap_or_default()
+        self.0.lock().get(&server).map_or(0, |load| load.connections)
+    }
+
+    /// People whose client is carried, by server.
+    pub fn people(&self) -> Vec<(ServerId, u32)> {
+        self.0.lock().iter().filter(|(_, load)| load.people > 0).map(|(id, load)| (*id, load.people)).collect()
     }
 }
 
@@ -226,15 +250,17 @@ impl Carried {
 pub struct Carrying<'a> {
     all: &'a Carried,
     server: ServerId,
+    purpose: Purpose,
 }
 
 impl Drop for Carrying<'_> {
     fn drop(&mut self) {
-        let mut counts = self.all.0.lock();
-        if let Some(count) = counts.get_mut(&self.server) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.server);
+        let mut loads = self.all.0.lock();
+        if let Some(load) = loads.get_mut(&self.server) {
+            load.connections -= 1;
+            load.people -= u32::from(self.purpose == Purpose::Client);
+            if load.connections == 0 {
+                loads.remove(&self.server);
             }
         }
     }

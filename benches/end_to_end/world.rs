@@ -11,7 +11,8 @@ use usher::bbb::{self, Algorithm};
 use usher::clock::{Clock, SystemClock};
 use usher::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use usher::store::{
-    Confirmation, Phase, Placement, ServerRecord, ServerState, SqliteStore, Store, TenantRecord, TenantSecret, Version,
+    Confirmation, Phase, Placement, Reach, ServerRecord, ServerState, SqliteStore, Store, TenantRecord, TenantSecret,
+    Version,
 };
 
 use crate::Failure;
@@ -128,6 +129,7 @@ fn server(number: usize, port: u16) -> ServerRecord {
         version: None,
         max_meetings: None,
         max_people: None,
+        reach: Reach::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use usher::l4::proxy_protocol::{Fault, MAX_V1, MAX_V2_REST, Reading, Said, read, write_v1, write_v2};
+use usher::proxy_protocol::{Fault, MAX_V1, MAX_V2_REST, Reading, Said, read, write_v1, write_v2};
 
 pub fn check(data: &[u8]) {
     let whole = read(data);

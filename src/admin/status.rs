@@ -28,6 +28,8 @@ struct ServerStatus {
     videos: u32,
     /// Lasting connections of browsers that this process carries.
     connections: u32,
+    /// People whose client this process carries.
+    carried: u32,
     /// People still expected.
     reserved: f64,
     /// Thousandths of a core.
@@ -58,6 +60,7 @@ pub fn json(shared: &Shared) -> Vec<u8> {
         voice: view.voice,
         videos: view.videos,
         connections: shared.process.carried.to(view.record.id),
+        carried: view.carried,
         reserved: view.reserved,
         load_mc: view.load_mc,
         utilisation: view.utilisation,
@@ -87,6 +90,7 @@ pub fn write_gauges(shared: &Shared) {
         &metrics.server_voice,
         &metrics.server_videos,
         &metrics.server_connections,
+        &metrics.server_carried,
         &metrics.tenant_meetings,
         &metrics.tenant_participants,
     ] {
@@ -133,6 +137,7 @@ fn write_server(shared: &Shared, view: &ServerView) {
     metrics.server_videos.with_label_values(&[name]).set(i64::from(view.videos));
     let connections = shared.process.carried.to(view.record.id);
     metrics.server_connections.with_label_values(&[name]).set(i64::from(connections));
+    metrics.server_carried.with_label_values(&[name]).set(i64::from(view.carried));
     metrics.server_reserved.with_label_values(&[name]).set(view.reserved);
     metrics.server_load.with_label_values(&[name]).set(view.load_mc / 1000.0);
     metrics.server_utilisation.with_label_values(&[name]).set(view.utilisation);

@@ -23,6 +23,7 @@ mod name;
 mod node_config;
 mod outcome;
 mod output;
+mod reach;
 mod secret;
 mod server;
 mod server_view;

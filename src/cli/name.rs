@@ -20,6 +20,15 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     ))
 }
 
+/// In path mode browsers reach a server below its name, and our own paths come first there.
+pub fn refuse_own_path(name: &str) -> Result<(), String> {
+    const OWN: [&str; 8] = ["t", "usher", "livez", "readyz", "bigbluebutton", "html5client", "static", "playback"];
+    if OWN.contains(&name) {
+        return Err(format!("`{name}` is one of Usher's own paths and cannot be a server's name; choose another name"));
+    }
+    Ok(())
+}
+
 /// Checks a tag.
 pub fn parse_tag(text: &str) -> Result<String, String> {
     let bad = |letter: char| letter.is_whitespace() || letter.is_control() || matches!(letter, ',' | ';' | '!');

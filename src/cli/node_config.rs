@@ -3,15 +3,17 @@
 //! The keys are those of BBB's own cluster set-up (bbb-http-surface.md section 3.3), but all addresses are ours: the whole
 //! client plane is of one origin, so none of its settings for cookies and foreign origins is needed (section 3.4 B).
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::outcome::CliError;
 use super::output::Report;
-use crate::config::{ClientPrefix, EdgeMode};
+use crate::config::{ClientPrefix, EdgeMode, ProxyOut};
 use crate::store::ServerRecord;
 
 const WEB: &str = "/etc/bigbluebutton/bbb-web.properties";
+/// Its texts stand in quotation marks.
+const APPS: &str = "/etc/bigbluebutton/bbb-apps-akka.conf";
 const CLIENT: &str = "/etc/bigbluebutton/bbb-html5.yml";
 const UNITS: &str =
     "bbb-html5-frontend@.service and bbb-html5-backend@.service (systemctl edit: [Service] Environment=…)";
@@ -44,47 +46,76 @@ pub async fn run(context: &Context, name: &str, version: Option<&str>) -> Result
         EdgeMode::Host => Ok(for_host(&server)),
         EdgeMode::Path => {
             let told = version.map(str::to_owned).or_else(|| server.version.clone());
-            let generation = generation(told.as_deref());
-            let keeps = config.edge.client_prefix == ClientPrefix::Keep;
-            Ok(for_path(&server, config.listen.public_base(), told.as_deref(), generation, keeps))
+            let wanted = told.as_deref().and_then(ClientPrefix::of_version);
+            // As the edge goes by it: the operator's word, then the version, then the setting for all.
+            let by_version = server.version.as_deref().map_or(wanted, ClientPrefix::of_version);
+            let prefix = server.reach.client_prefix.or(by_version).unwrap_or(config.edge.client_prefix);
+            let generation = Generation::of(wanted.unwrap_or(prefix));
+            Ok(for_path(&server, config.listen.public_base(), told.as_deref(), generation, prefix))
         }
     }
 }
 
-fn generation(version: Option<&str>) -> Generation {
-    let major = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
-    if major.is_some_and(|major| major < 3) { Generation::Meteor } else { Generation::Graphql }
+impl Generation {
+    /// That of a server which treats its prefix so.
+    fn of(prefix: ClientPrefix) -> Self {
+        match prefix {
+            ClientPrefix::Keep => Self::Meteor,
+            ClientPrefix::Strip => Self::Graphql,
+        }
+    }
 }
 
 fn for_host(server: &ServerRecord) -> Report {
     let host = host_of(server);
-    let text = format!(
+    let second = match &server.reach.address {
+        Some(address) => format!("Usher itself connects to {address} (usher server set {} --address)", server.name),
+        None => format!("Tell Usher where the server really is: usher server set {} --address ADDRESS", server.name),
+    };
+    let mut text = format!(
         "edge.mode is \"host\": nothing is to be set on the server.\n\
          1. Let {host} point to Usher in the DNS that browsers and the server itself ask.\n\
-         2. On Usher's machine let {host} point to the server's real address, in /etc/hosts for example.\n\
+         2. {second}.\n\
          3. Give Usher a certificate for {host}."
     );
-    Report::new(text, json!({ "mode": "host", "host": host, "settings": [] }))
+    let settings = proxied(server);
+    for setting in &settings {
+        text.push_str(&format!("\nFor PROXY headers, {}: {} {};", setting.file, setting.key, setting.value));
+    }
+    Report::new(text, json!({ "mode": "host", "host": host, "settings": in_json(&settings) }))
 }
 
-fn for_path(server: &ServerRecord, public: &str, version: Option<&str>, generation: Generation, keeps: bool) -> Report {
-    let settings = match generation {
+fn for_path(
+    server: &ServerRecord,
+    public: &str,
+    version: Option<&str>,
+    generation: Generation,
+    prefix: ClientPrefix,
+) -> Report {
+    let mut settings = match generation {
         Generation::Graphql => for_graphql(server, public),
         Generation::Meteor => for_meteor(server, public),
     };
+    settings.extend(match server.reach.send_proxy {
+        ProxyOut::Off => vec![real_ip("X-Forwarded-For")],
+        ProxyOut::V1 | ProxyOut::V2 => proxied(server),
+    });
     let mut lines = vec![match version {
         Some(version) => format!("# {}, BigBlueButton {version}, reached at {public}/{}/", server.name, server.name),
-        None => format!(
-            "# {}, reached at {public}/{}/. Its version is not known; this is for 3.0 (--bbb-version says another)",
-            server.name, server.name
-        ),
+        None => {
+            let line = if generation == Generation::Meteor { "2.7" } else { "3.0" };
+            format!(
+                "# {}, reached at {public}/{}/. Its version is not known; this is for {line} (--bbb-version says another)",
+                server.name, server.name
+            )
+        }
     }];
-    if keeps != (generation == Generation::Meteor) {
+    if Generation::of(prefix) != generation {
         let (word, why) = match generation {
             Generation::Meteor => ("keep", "up to 2.7 the server mounts its client under the prefix"),
             Generation::Graphql => ("strip", "from 3.0 on the server serves its client without the prefix"),
         };
-        lines.push(format!("# On Usher: edge.client_prefix = \"{word}\", because {why}"));
+        lines.push(format!("# On Usher: usher server set {} --client-prefix {word}, because {why}", server.name));
     }
     let mut file = "";
     for setting in &settings {
@@ -101,9 +132,11 @@ fn for_path(server: &ServerRecord, public: &str, version: Option<&str>, generati
     lines.push(
         "\n# Then: bbb-conf --restart. TURN stays as it is: its name must go on leading to this server.".to_owned(),
     );
-    let settings: Vec<_> =
-        settings.iter().map(|one| json!({ "file": one.file, "key": one.key, "value": one.value })).collect();
-    Report::new(lines.join("\n"), json!({ "mode": "path", "settings": settings }))
+    Report::new(lines.join("\n"), json!({ "mode": "path", "settings": in_json(&settings) }))
+}
+
+fn in_json(settings: &[Setting]) -> Vec<Value> {
+    settings.iter().map(|one| json!({ "file": one.file, "key": one.key, "value": one.value })).collect()
 }
 
 fn for_graphql(server: &ServerRecord, public: &str) -> Vec<Setting> {
@@ -113,11 +146,14 @@ fn for_graphql(server: &ServerRecord, public: &str) -> Vec<Setting> {
     let web = |key, value| Setting { file: WEB, key, value };
     let client = |key, value| Setting { file: CLIENT, key, value };
     vec![
+        // The join links that the server makes itself begin with it (getJoinUrl), and the address of default.pdf.
+        web("bigbluebutton.web.serverURL", base.clone()),
         web("defaultHTML5ClientUrl", format!("{base}/html5client/")),
         web("presentationBaseURL", format!("{base}/bigbluebutton/presentation")),
         web("graphqlWebsocketUrl", format!("{socket}/graphql")),
         web("graphqlApiUrl", format!("{base}/api/rest")),
         web("apiUrl", format!("{base}/bigbluebutton")),
+        breakouts(&base),
         client("public.app.basename", format!("/{name}/html5client")),
         client("public.app.bbbWebBase", format!("{base}/bigbluebutton")),
         client("public.app.learningDashboardBase", format!("{base}/learning-analytics-dashboard")),
@@ -126,7 +162,6 @@ fn for_graphql(server: &ServerRecord, public: &str) -> Vec<Setting> {
         client("public.kurento.wsUrl", format!("{socket}/bbb-webrtc-sfu")),
         client("public.presentation.uploadEndpoint", format!("{base}/bigbluebutton/presentation/upload")),
         client("public.pads.url", format!("{base}/pad")),
-        real_ip(),
     ]
 }
 
@@ -138,9 +173,11 @@ fn for_meteor(server: &ServerRecord, public: &str) -> Vec<Setting> {
     let client = |key, value| Setting { file: CLIENT, key, value };
     let unit = |key, value| Setting { file: UNITS, key, value };
     vec![
+        web("bigbluebutton.web.serverURL", base.clone()),
         web("defaultHTML5ClientUrl", format!("{base}/html5client/join")),
         web("defaultGuestWaitURL", format!("{base}/html5client/guestWait")),
         web("presentationBaseURL", format!("{base}/bigbluebutton/presentation")),
+        breakouts(&base),
         client("public.app.basename", format!("/{name}/html5client")),
         client("public.app.bbbWebBase", format!("{base}/bigbluebutton")),
         client("public.app.learningDashboardBase", format!("{base}/learning-analytics-dashboard")),
@@ -155,17 +192,33 @@ fn for_meteor(server: &ServerRecord, public: &str) -> Vec<Setting> {
             key: "# put the prefix in front of every location but @html5client",
             value: format!("/{name}/html5client"),
         },
-        real_ip(),
     ]
 }
 
+/// What the join links of breakout rooms begin with.
+fn breakouts(base: &str) -> Setting {
+    Setting { file: APPS, key: "services.bbbWebAPI", value: format!("\"{base}/bigbluebutton/api\"") }
+}
+
 /// People's addresses instead of Usher's, in logs and in limits per address.
-fn real_ip() -> Setting {
+fn real_ip(header: &str) -> Setting {
     Setting {
         file: NGINX_REAL_IP,
         key: "set_real_ip_from",
-        value: "<Usher's address>; real_ip_header X-Forwarded-For".to_owned(),
+        value: format!("<Usher's address>; real_ip_header {header}"),
     }
+}
+
+/// What a server needs whose connections begin with a PROXY header; nothing if they do not.
+fn proxied(server: &ServerRecord) -> Vec<Setting> {
+    let reach = &server.reach;
+    let url = url::Url::parse(&server.url).ok();
+    let is_tls = url.as_ref().is_some_and(|url| url.scheme() == "https");
+    let there = reach.address.as_ref().and_then(|address| address.port);
+    let port = reach.send_proxy_port.or(there).or_else(|| url?.port_or_known_default());
+    let Some(port) = port.filter(|_| reach.send_proxy != ProxyOut::Off) else { return Vec::new() };
+    let value = format!("{port}{} proxy_protocol", if is_tls { " ssl" } else { "" });
+    vec![Setting { file: NGINX_REAL_IP, key: "listen", value }, real_ip("proxy_protocol")]
 }
 
 /// `https://…` as `wss://…`.

@@ -7,16 +7,17 @@ use clap::{Args, Subcommand};
 
 use super::address::{api_address, name_from};
 use super::context::Context;
-use super::name::{parse_name, parse_tag};
+use super::name::{parse_name, parse_tag, refuse_own_path};
 use super::node_config;
 use super::outcome::CliError;
 use super::output::{Report, count};
+use super::reach::{self, ReachArgs};
 use super::secret::SecretArgs;
 use super::server_view::{details, overview, server_json};
 use super::value::{Change, parse_algorithm, parse_cap, parse_region, parse_version, parse_weight};
 use crate::bbb::Algorithm;
 use crate::ids::ServerId;
-use crate::store::{ServerRecord, ServerState};
+use crate::store::{Reach, ServerRecord, ServerState};
 
 /// Cores of a server nobody described; BBB's own minimum for production.
 pub const DEFAULT_CORES: u32 = 8;
@@ -93,6 +94,8 @@ pub struct AddServer {
     /// Most people on this server
     #[arg(long, value_name = "N", value_parser = parse_cap)]
     pub max_people: Option<Change<u32>>,
+    #[command(flatten)]
+    pub reach: ReachArgs,
     /// Add it without letting it take meetings
     #[arg(long)]
     pub disabled: bool,
@@ -101,7 +104,7 @@ pub struct AddServer {
 #[derive(Args)]
 pub struct SetServer {
     pub server: String,
-    /// New address; refused while the server has meetings
+    /// New URL; refused while the server has meetings
     #[arg(long)]
     pub url: Option<String>,
     #[command(flatten)]
@@ -135,7 +138,9 @@ pub struct SetServer {
     /// A number, or `none`
     #[arg(long, value_name = "N", value_parser = parse_cap)]
     pub max_people: Option<Change<u32>>,
-    /// Change the address although the server has meetings
+    #[command(flatten)]
+    pub reach: ReachArgs,
+    /// Change the URL although the server has meetings
     #[arg(long)]
     pub force: bool,
 }
@@ -168,7 +173,10 @@ async fn add(context: &Context, wish: AddServer) -> Result<Report, CliError> {
             "there is a server `{name}` already; choose another --name, or change it with `usher server set {name}`"
         )));
     }
-    refuse_own_path(&name)?;
+    refuse_own_path(&name).map_err(CliError::Usage)?;
+    let mut reach = Reach::default();
+    wish.reach.apply(&mut reach);
+    reach::check(&reach, url.as_str()).map_err(CliError::Usage)?;
     let secret = wish.secret.required()?;
     let stored = context
         .store
@@ -187,6 +195,7 @@ async fn add(context: &Context, wish: AddServer) -> Result<Report, CliError> {
             version: wish.bbb_version.and_then(|version| version.value()),
             max_meetings: wish.max_meetings.and_then(|cap| cap.value()),
             max_people: wish.max_people.and_then(|cap| cap.value()),
+            reach,
         })
         .await?;
     let text = format!(
@@ -194,15 +203,6 @@ async fn add(context: &Context, wish: AddServer) -> Result<Report, CliError> {
         stored.name, stored.url, stored.state
     );
     Ok(Report::new(text, server_json(&stored, 0)))
-}
-
-/// In path mode browsers reach a server below its name, and our own paths come first there.
-fn refuse_own_path(name: &str) -> Result<(), CliError> {
-    const OWN: [&str; 8] = ["t", "usher", "livez", "readyz", "bigbluebutton", "html5client", "static", "playback"];
-    if OWN.contains(&name) {
-        return Err(CliError::Usage(format!("`{name}` is one of Usher's own paths; choose another --name")));
-    }
-    Ok(())
 }
 
 async fn list(context: &Context) -> Result<Report, CliError> {
@@ -234,7 +234,7 @@ async fn set(context: &Context, wish: SetServer) -> Result<Report, CliError> {
         new.secret = secret;
     }
     if let Some(name) = wish.name {
-        refuse_own_path(&name)?;
+        refuse_own_path(&name).map_err(CliError::Usage)?;
         new.name = name;
     }
     new.weight = wish.weight.unwrap_or(new.weight);
@@ -248,6 +248,8 @@ async fn set(context: &Context, wish: SetServer) -> Result<Report, CliError> {
     new.version = wish.bbb_version.map_or(new.version, |version| version.value());
     new.max_meetings = wish.max_meetings.map_or(new.max_meetings, |cap| cap.value());
     new.max_people = wish.max_people.map_or(new.max_people, |cap| cap.value());
+    wish.reach.apply(&mut new.reach);
+    reach::check(&new.reach, &new.url).map_err(CliError::Usage)?;
     if new == old {
         return Ok(Report::new(format!("server {} is as it was", old.name), server_json(&old, meetings)));
     }

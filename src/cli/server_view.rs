@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::output::{Report, Table, fields, or_dash};
+use super::reach::client_prefix_word;
 use crate::ids::ServerId;
 use crate::store::ServerRecord;
 
@@ -23,6 +24,10 @@ pub fn server_json(server: &ServerRecord, meetings: u64) -> Value {
         "version": server.version,
         "max_meetings": server.max_meetings,
         "max_people": server.max_people,
+        "address": server.reach.address.as_ref().map(ToString::to_string),
+        "send_proxy": server.reach.send_proxy.as_str(),
+        "send_proxy_port": server.reach.send_proxy_port,
+        "client_prefix": client_prefix_word(&server.reach),
         "meetings": meetings,
     })
 }
@@ -31,7 +36,7 @@ pub fn server_json(server: &ServerRecord, meetings: u64) -> Value {
 pub fn overview(servers: &[ServerRecord], meetings: &HashMap<ServerId, u64>) -> Report {
     let mut ordered: Vec<&ServerRecord> = servers.iter().collect();
     ordered.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut table = Table::new(&["NAME", "STATE", "MEETINGS", "CORES", "WEIGHT", "TAGS", "REGION", "ADDRESS"]);
+    let mut table = Table::new(&["NAME", "STATE", "MEETINGS", "CORES", "WEIGHT", "TAGS", "REGION", "URL"]);
     let mut rows = Vec::new();
     for server in ordered {
         let running = meetings.get(&server.id).copied().unwrap_or(0);
@@ -52,9 +57,13 @@ pub fn overview(servers: &[ServerRecord], meetings: &HashMap<ServerId, u64>) -> 
 
 /// One server, a line per property.
 pub fn details(server: &ServerRecord, meetings: u64) -> Report {
+    let version = server.reach.send_proxy.as_str();
+    let send_proxy =
+        server.reach.send_proxy_port.map_or_else(|| version.to_owned(), |port| format!("{version} to port {port}"));
     let text = fields(&[
         ("name", server.name.clone()),
-        ("address", server.url.clone()),
+        ("url", server.url.clone()),
+        ("address", or_dash(server.reach.address.as_ref())),
         ("state", server.state.to_string()),
         ("meetings", meetings.to_string()),
         ("secret", "***".into()),
@@ -67,6 +76,8 @@ pub fn details(server: &ServerRecord, meetings: u64) -> Report {
         ("region", or_dash(server.region.as_ref())),
         ("max meetings", or_dash(server.max_meetings)),
         ("max people", or_dash(server.max_people)),
+        ("send proxy", send_proxy),
+        ("client prefix", client_prefix_word(&server.reach).into()),
     ]);
     Report::new(text, server_json(server, meetings))
 }

@@ -42,6 +42,7 @@ struct LiveServer {
     voice: u64,
     videos: u64,
     connections: u64,
+    carried: u64,
     reserved: f64,
     load_mc: f64,
     /// Share of the server that is in use, 1 = all.
@@ -71,7 +72,7 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
     let carries = context.config.edge.mode != EdgeMode::Redirect;
     let mut titles = vec!["SERVER", "STATE", "HEALTH", "MEETINGS", "PEOPLE", "LOAD", "VERSION", "TAGS"];
     if carries {
-        titles.push("CONNECTIONS");
+        titles.extend(["CONNECTIONS", "CARRIED"]);
     }
     let mut table = Table::new(&titles);
     let mut rows = Vec::new();
@@ -86,8 +87,9 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
             now.map_or_else(String::new, |now| format!("{:.0} %", now.utilisation * 100.0)),
             now.and_then(|now| now.version.clone()).or_else(|| server.version.clone()).unwrap_or_default(),
             server.tags.join(","),
-            // Dropped where there is no such column.
+            // Dropped where there are no such columns.
             or_dash(now.map(|now| now.connections)),
+            or_dash(now.map(|now| now.carried)),
         ]);
         rows.push(row_json(server, stored(server), now.copied()));
     }

@@ -8,7 +8,7 @@ use crate::clock::Millis;
 use crate::config::{StoreConfig, StoreUrl};
 use crate::ids::{BbbMeetingId, MeetingId, Secret, ServerId};
 use crate::sim::{SimOptions, SimServer};
-use crate::store::{Claim, Known, Phase, Placement, ServerRecord, ServerState, Version};
+use crate::store::{Claim, Known, Phase, Placement, Reach, ServerRecord, ServerState, Version};
 
 /// A plain server for tests of pure functions.
 pub fn server(name: &str) -> ServerRecord {
@@ -27,6 +27,7 @@ pub fn server(name: &str) -> ServerRecord {
         version: None,
         max_meetings: None,
         max_people: None,
+        reach: Reach::default(),
     }
 }
 
@@ -442,4 +443,35 @@ async fn check_online_tells_a_good_server_from_a_wrong_secret_and_a_dead_one() {
         let report = check::try_online(desk.config.clone(), "test", "configuration ok".into()).await;
         assert!(report.exit == Exit::Failed && report.text.contains("no answer from"), "{}", report.text);
     }
+}
+
+#[tokio::test]
+async fn how_a_server_is_reached_is_added_changed_and_shown() {
+    let desk = Desk::new();
+    let report = desk.done(&format!("{ADD_SERVER} --address 10.0.0.5:8443 --send-proxy v2 --send-proxy-port 81")).await;
+    assert_eq!(report.json["address"], "10.0.0.5:8443");
+    assert_eq!((&report.json["send_proxy"], &report.json["send_proxy_port"]), (&"v2".into(), &81.into()));
+    assert_eq!(report.json["client_prefix"], "auto");
+    let report = desk.done("server set bbb1 --client-prefix keep --send-proxy off").await;
+    assert_eq!(report.json["client_prefix"], "keep");
+    assert_eq!(
+        (&report.json["send_proxy"], &report.json["send_proxy_port"]),
+        (&"off".into(), &serde_json::Value::Null)
+    );
+    let report = desk.done("server set bbb1 --address none --client-prefix auto").await;
+    assert_eq!((&report.json["address"], &report.json["client_prefix"]), (&serde_json::Value::Null, &"auto".into()));
+    let text = desk.done("server show bbb1").await.text;
+    assert!(text.contains("https://bbb1.example.org") && text.contains("client prefix"), "{text}");
+    for wrong in [
+        "server set bbb1 --address https://10.0.0.5",
+        "server set bbb1 --address 10.0.0.5:0",
+        "server set bbb1 --send-proxy v3",
+        "server set bbb1 --send-proxy-port 81",
+        "server set bbb1 --send-proxy v1 --send-proxy-port 0",
+        "server set bbb1 --client-prefix maybe",
+        "server add https://10.0.0.9 --secret s --address 10.0.0.5",
+    ] {
+        assert_eq!(desk.exit(wrong).await, Exit::Usage, "{wrong}");
+    }
+    assert_eq!(desk.done("server list").await.json[0]["send_proxy"], "off");
 }

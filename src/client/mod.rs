@@ -5,16 +5,21 @@
 //! call may be repeated is the caller's knowledge, `CallError` tells it whether the server can have seen the call.
 
 mod answer;
+mod elsewhere;
 mod typed;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::Method;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use url::Url;
 
 pub use answer::{Answer, CallError};
 pub use typed::ok;
+
+use elsewhere::{Elsewhere, addressed};
 
 use crate::bbb;
 use crate::store::ServerRecord;
@@ -39,18 +44,25 @@ pub enum Body {
 /// A pooled HTTP client for BBB servers; clones share the pool.
 #[derive(Clone)]
 pub struct BbbClient {
-    http: reqwest::Client,
+    pools: Pools,
+    elsewhere: Arc<Elsewhere>,
+    max_answer: u64,
+}
+
+/// Connections by purpose.
+#[derive(Clone)]
+struct Pools {
+    calls: reqwest::Client,
     /// What is asked every few seconds has connections of its own: the thread that opens one drives it, and a call that
     /// somebody waits for should not have to wake the thread of the polls.
     polls: reqwest::Client,
-    max_answer: u64,
 }
 
 impl BbbClient {
     /// Fails only if the system's certificate roots cannot be used.
     pub fn new(settings: &ClientSettings) -> Result<Self, String> {
-        let (http, polls) = (pool(settings)?, pool(settings)?);
-        Ok(Self { http, polls, max_answer: settings.max_answer })
+        let pools = Pools { calls: built(builder(settings))?, polls: built(builder(settings))? };
+        Ok(Self { pools, elsewhere: Arc::new(Elsewhere::new(settings)), max_answer: settings.max_answer })
     }
 
     /// Calls `name` with `query` (without checksum), at most `limit` in all.
@@ -62,12 +74,13 @@ impl BbbClient {
         body: Body,
         limit: Duration,
     ) -> Result<Answer, CallError> {
-        let url = signed_url(server, name, query)?;
+        let method = if matches!(body, Body::None) { Method::GET } else { Method::POST };
+        let request = self.request(server, method, signed_url(server, name, query)?, |pools| &pools.calls)?;
         let request = match body {
-            Body::None => self.http.get(url),
-            Body::Bytes(content_type, bytes) => self.http.post(url).header(CONTENT_TYPE, content_type).body(bytes),
+            Body::None => request,
+            Body::Bytes(content_type, bytes) => request.header(CONTENT_TYPE, content_type).body(bytes),
             Body::Stream(content_type, length, stream) => {
-                let request = self.http.post(url).header(CONTENT_TYPE, content_type).body(stream);
+                let request = request.header(CONTENT_TYPE, content_type).body(stream);
                 match length {
                     Some(length) => request.header(CONTENT_LENGTH, length),
                     None => request,
@@ -81,12 +94,30 @@ impl BbbClient {
     pub async fn index(&self, server: &ServerRecord, limit: Duration) -> Result<Answer, CallError> {
         let base = server.url.trim_end_matches('/');
         let url = Url::parse(base).map_err(|error| CallError::NotSent(format!("bad server URL: {error}")))?;
-        self.send(self.polls.get(url), limit).await
+        self.send(self.request(server, Method::GET, url, |pools| &pools.polls)?, limit).await
     }
 
     /// A call without parameters that polls make, on their connections.
     async fn poll(&self, server: &ServerRecord, name: &str, limit: Duration) -> Result<Answer, CallError> {
-        self.send(self.polls.get(signed_url(server, name, "")?), limit).await
+        let request = self.request(server, Method::GET, signed_url(server, name, "")?, |pools| &pools.polls)?;
+        self.send(request, limit).await
+    }
+
+    /// A request to where the server is.
+    fn request(
+        &self,
+        server: &ServerRecord,
+        method: Method,
+        url: Url,
+        pool: impl Fn(&Pools) -> &reqwest::Client,
+    ) -> Result<reqwest::RequestBuilder, CallError> {
+        let Some(address) = &server.reach.address else { return Ok(pool(&self.pools).request(method, url)) };
+        let (url, host) = addressed(url, address);
+        let request = pool(&self.elsewhere.pools(address)?).request(method, url);
+        Ok(match host {
+            Some(host) => request.header(HOST, host),
+            None => request,
+        })
     }
 
     async fn send(&self, request: reqwest::RequestBuilder, limit: Duration) -> Result<Answer, CallError> {
@@ -97,7 +128,11 @@ impl BbbClient {
     }
 }
 
-fn pool(settings: &ClientSettings) -> Result<reqwest::Client, String> {
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, String> {
+    builder.build().map_err(|error| format!("cannot build the HTTP client: {}", answer::causes(&error)))
+}
+
+fn builder(settings: &ClientSettings) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("Usher/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(settings.connect_timeout)
@@ -109,8 +144,6 @@ fn pool(settings: &ClientSettings) -> Result<reqwest::Client, String> {
         .pool_max_idle_per_host(64)
         .tcp_nodelay(true)
         .no_proxy()
-        .build()
-        .map_err(|error| format!("cannot build the HTTP client: {}", answer::causes(&error)))
 }
 
 /// The URL of a signed call, with the checksum last. `Url` may percent-encode a byte that BBB would take raw; then the

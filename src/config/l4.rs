@@ -97,12 +97,28 @@ pub struct L4Target {
 }
 
 /// The version of the PROXY protocol that a target understands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ProxyOut {
     #[default]
     Off,
     V1,
     V2,
+}
+
+impl ProxyOut {
+    pub const ALL: [ProxyOut; 3] = [Self::Off, Self::V1, Self::V2];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| version.as_str() == word)
+    }
 }
 
 impl L4 {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use crate::bbb::Algorithm;
+use crate::bbb::{Algorithm, Generation};
 
 /// `[listen]`: the public side.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +96,28 @@ pub enum EdgeMode {
 pub enum ClientPrefix {
     Strip,
     Keep,
+}
+
+impl ClientPrefix {
+    pub const ALL: [ClientPrefix; 2] = [Self::Strip, Self::Keep];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Strip => "strip",
+            Self::Keep => "keep",
+        }
+    }
+
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|prefix| prefix.as_str() == word)
+    }
+
+    /// What servers of this version (`2.7.8`, `3.0`) do: up to 2.7 they mount their client under the prefix, from 3.0 on
+    /// it is plain files (section 3.2). `None` if it is no version.
+    pub fn of_version(version: &str) -> Option<Self> {
+        let generation = Generation::parse(version)?;
+        Some(if generation < Generation::V3_0 { Self::Keep } else { Self::Strip })
+    }
 }
 
 /// `[store]`.

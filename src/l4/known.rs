@@ -9,8 +9,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use url::{Host, Url};
 
+use super::targets::Target;
 use crate::placement::Placer;
-use crate::store::ServerRecord;
+use crate::store::{Address, ServerRecord};
 
 #[derive(Default)]
 pub struct Known {
@@ -21,8 +22,19 @@ pub struct Known {
 #[derive(Debug, Default)]
 pub struct Servers {
     of: Arc<Vec<Arc<ServerRecord>>>,
-    hosts: HashMap<String, String>,
-    names: HashMap<String, String>,
+    by_host: HashMap<String, Arc<Place>>,
+    by_name: HashMap<String, Arc<Place>>,
+}
+
+/// Where one server is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    pub name: String,
+    /// What to connect to: its address if it has one, else the host of its URL.
+    host: String,
+    address: Option<Address>,
+    /// Of the URL.
+    port: Option<u16>,
 }
 
 impl Known {
@@ -43,27 +55,38 @@ impl Servers {
     fn of<'a>(records: impl Iterator<Item = &'a ServerRecord>) -> Self {
         let mut servers = Self::default();
         for record in records {
-            let Some(host) = host(&record.url) else { continue };
-            servers.hosts.entry(host.clone()).or_insert_with(|| record.name.clone());
-            servers.names.insert(record.name.clone(), host);
+            let Some(url) = Url::parse(&record.url).ok() else { continue };
+            let Some(host) = host(&url) else { continue };
+            let address = record.reach.address.clone();
+            let there = address.as_ref().map_or_else(|| host.clone(), |address| address.host.clone());
+            let name = record.name.clone();
+            let place = Arc::new(Place { name, host: there, address, port: url.port_or_known_default() });
+            servers.by_host.entry(host).or_insert_with(|| place.clone());
+            servers.by_name.insert(record.name.clone(), place);
         }
         servers
     }
 
-    /// The name of the server with this host.
-    pub fn by_host(&self, host: &str) -> Option<&str> {
-        self.hosts.get(host).map(String::as_str)
+    /// The server whose URL has this host.
+    pub fn by_host(&self, host: &str) -> Option<&Place> {
+        self.by_host.get(host).map(AsRef::as_ref)
     }
 
-    /// The host of the server with this name.
-    pub fn by_name(&self, name: &str) -> Option<&str> {
-        self.names.get(name).map(String::as_str)
+    pub fn by_name(&self, name: &str) -> Option<&Place> {
+        self.by_name.get(name).map(AsRef::as_ref)
+    }
+}
+
+impl Place {
+    /// As a target for connections to `port` of the server.
+    pub fn target(&self, port: u16) -> Target {
+        let port = self.address.as_ref().map_or(port, |address| address.port_for(port, self.port));
+        Target::server(&self.name, &self.host, port)
     }
 }
 
 /// In lower case, an IPv6 address without brackets.
-fn host(url: &str) -> Option<String> {
-    let url = Url::parse(url).ok()?;
+fn host(url: &Url) -> Option<String> {
     Some(match url.host()? {
         Host::Domain(name) => name.trim_end_matches('.').to_ascii_lowercase(),
         Host::Ipv4(address) => address.to_string(),
@@ -72,6 +95,7 @@ fn host(url: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -83,7 +107,7 @@ mod tests {
             ("https://[FD00::1]/bigbluebutton/api/", "fd00::1"),
             ("https://10.0.0.1/bigbluebutton/api/", "10.0.0.1"),
         ] {
-            assert_eq!(host(url).as_deref(), Some(expected), "{url}");
+            assert_eq!(host(&Url::parse(url).unwrap()).as_deref(), Some(expected), "{url}");
         }
     }
 }

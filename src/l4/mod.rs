@@ -9,7 +9,6 @@ pub mod client_hello;
 mod connect;
 mod known;
 mod opening;
-pub mod proxy_protocol;
 mod route;
 mod targets;
 mod told;

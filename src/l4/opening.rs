@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::client_hello::{self, Hello};
-use super::proxy_protocol::{self, Said};
 use super::targets::{Held, Target};
 use super::{L4App, Opened, connect, route};
 use crate::config::{Config, L4Destination, L4Listener, ProxyOut};
 use crate::limit::{Crowd, Reason};
+use crate::proxy_protocol::{self, Said};
 
 /// Bytes to read at once; a ClientHello fits.
 const PIECE: usize = 2048;
@@ -221,7 +221,7 @@ fn find(app: &L4App, listener: &L4Listener, hello: Option<&Hello>) -> Found {
             targets[..of_all].iter().map(Target::of).collect()
         }
         L4Destination::Server { name, port } => match servers.by_name(name) {
-            Some(host) => vec![Target::server(name, host, *port)],
+            Some(place) => vec![place.target(*port)],
             None => {
                 app.refuse("no_server");
                 if app.told.may_tell(name) {
@@ -232,10 +232,9 @@ fn find(app: &L4App, listener: &L4Listener, hello: Option<&Hello>) -> Found {
             }
         },
         L4Destination::NamedServer { port } => {
-            let host = hello.and_then(|hello| hello.name.as_deref());
-            let named = host.and_then(|host| Some((servers.by_host(host)?, host)));
-            let Some((server, host)) = named else { return Found::Nobody };
-            vec![Target::server(server, host, *port)]
+            let named = hello.and_then(|hello| hello.name.as_deref()).and_then(|host| servers.by_host(host));
+            let Some(server) = named else { return Found::Nobody };
+            vec![server.target(*port)]
         }
         L4Destination::Https => return Found::Here,
     };

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::state::{ServerEntry, State};
-use super::sums::Sums;
+use super::sums::{Sums, count};
 use super::{Candidate, Excluded, Refusal, Why, Wish};
 use crate::bbb::Tag;
 use crate::config::{Profile, WhenFull};
@@ -28,6 +28,8 @@ struct Scored<'a> {
     /// At the admission quantile.
     worst: f64,
     score: f64,
+    /// People carried there whom no figure knows.
+    unseen: u32,
 }
 
 /// Why a server may not.
@@ -109,7 +111,8 @@ impl State {
     fn score<'a>(&self, id: ServerId, entry: &'a ServerEntry, share: &Sums) -> Scored<'a> {
         let load = &self.tuned.load;
         let capacity = entry.capacity();
-        let sums = entry.all().plus(*share);
+        let there = entry.loaded(&self.tuned);
+        let sums = there.plus(*share);
         let utilisation = sums.utilisation(&capacity, load);
         let worst = capacity.utilisation(sums.pessimistic_cost(self.tuned.z_admit), load);
         let score = match load.profile {
@@ -117,7 +120,8 @@ impl State {
             Profile::People => sums.people_in_the_end() / capacity.reference_cores(),
             Profile::Legacy => sums.legacy as f64 / entry.record.weight,
         };
-        Scored { id, entry, utilisation, worst, score }
+        let unseen = count(there.pending - entry.all().pending);
+        Scored { id, entry, utilisation, worst, score, unseen }
     }
 
     /// Narrows the candidates by preference; a preference that nobody free enough can meet is dropped.
@@ -176,7 +180,8 @@ fn bar(id: ServerId, entry: &ServerEntry, wish: &Wish, share: &Sums) -> Option<B
     if record.max_meetings.is_some_and(|max| sums.meetings >= i64::from(max)) {
         return Some(Bar::Cap("max_meetings reached"));
     }
-    let people = (sums.people + sums.pending) as f64 + (sums.mean_ghosts + share.mean_ghosts.min(1000)) as f64 / 1000.0;
+    let known = (sums.people + sums.pending) as f64 + sums.mean_ghosts as f64 / 1000.0;
+    let people = known.max(f64::from(entry.carried)) + share.mean_ghosts.min(1000) as f64 / 1000.0;
     if record.max_people.is_some_and(|max| people > f64::from(max)) {
         return Some(Bar::Cap("max_people reached"));
     }
@@ -238,6 +243,7 @@ fn explain(
         utilisation: tidy(candidate.utilisation),
         score: tidy(candidate.score),
         chosen: chosen == Some(candidate.id),
+        unseen_people: candidate.unseen,
     }));
     why.excluded.extend(barred.into_iter().take(LISTED).map(|(entry, bar)| Excluded {
         server: entry.record.name.clone(),

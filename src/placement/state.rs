@@ -31,6 +31,8 @@ pub(super) struct ServerEntry {
     foreign: Sums,
     /// The same, one by one: a meeting that is placed here after all leaves it at once, or it would count twice.
     strangers: HashMap<BbbMeetingId, Sums>,
+    /// People whose client is carried to it by this process.
+    pub carried: u32,
     pub keys: HashSet<MeetingKey>,
     pub poll_sent: Option<Millis>,
     pub poll_received: Option<Millis>,
@@ -46,6 +48,7 @@ impl ServerEntry {
             sums: Sums::default(),
             foreign: Sums::default(),
             strangers: HashMap::default(),
+            carried: 0,
             keys: HashSet::default(),
             poll_sent: None,
             poll_received: None,
@@ -75,8 +78,15 @@ impl ServerEntry {
         }
     }
 
+    /// By polls, joins and forecasts.
     pub fn all(&self) -> Sums {
         self.sums.plus(self.foreign)
+    }
+
+    /// The same, with those who are carried here and whom none of these knows.
+    pub fn loaded(&self, tuned: &Tuned) -> Sums {
+        let all = self.all();
+        all.plus(all.unseen(self.carried, &tuned.load))
     }
 }
 

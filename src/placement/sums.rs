@@ -101,6 +101,19 @@ impl Sums {
         self.ghosts as f64 / 1000.0
     }
 
+    /// People who are there, as `carried` open clients prove, and are in none of these figures. Anybody who is expected
+    /// or on the way may be one of the carried; only what is more than all of these together is somebody new, so that
+    /// nobody counts twice. They cost what a person still to come does, since nothing is known of their media.
+    pub fn unseen(&self, carried: u32, load: &Load) -> Sums {
+        let known = (self.people + self.pending) * 1000 + self.ghosts;
+        let unseen = (i64::from(carried) * 1000 - known).max(0) / 1000;
+        if unseen == 0 {
+            return Sums::default();
+        }
+        let cost = Cost { cpu: load.reserve.ghost, net: load.reserve.ghost_net } * unseen as f64;
+        Sums { pending: unseen, cpu: milli(cost.cpu), net: milli(cost.net), ..Sums::default() }
+    }
+
     /// People there, on their way and still to come.
     pub fn people_in_the_end(&self) -> f64 {
         (self.people + self.pending) as f64 + self.expected_people()

@@ -3,7 +3,7 @@
 //! The table follows the store's rows and keeps the live figures of servers that stay. Nothing in the ledger ever
 //! points to a server that is gone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::state::{ServerEntry, State};
@@ -57,16 +57,40 @@ impl Ledger {
         }
     }
 
+    /// How many people's clients this process carries to each server now; to those that are not listed nobody's. Told once
+    /// a second, so that people count before the next poll knows them.
+    pub fn set_carried(&self, carried: &[(ServerId, u32)]) {
+        let mut state = self.state.lock();
+        state.servers.values_mut().for_each(|entry| entry.carried = 0);
+        for (server, people) in carried {
+            if let Some(entry) = state.servers.get_mut(server) {
+                entry.carried = *people;
+            }
+        }
+    }
+
     /// BBB's version as the server says it, such as `3.0.19` or `3.0`.
     pub fn set_version(&self, server: ServerId, version: String, now: Millis) {
         let mut state = self.state.lock();
         let tuned = state.tuned;
         let Some(entry) = state.servers.get_mut(&server) else { return };
+        if entry.version.as_ref() == Some(&version) {
+            return;
+        }
         let before = entry.audio(&tuned);
         entry.version = Some(version);
         if entry.audio(&tuned) != before {
             state.refresh_server(server, now);
         }
+        // Who follows the table looks at versions too.
+        self.table.store(Arc::new(self.table.load().to_vec()));
+    }
+
+    /// The versions of all servers that are known: the operator's word, else what the server said.
+    pub fn versions(&self) -> HashMap<ServerId, String> {
+        let state = self.state.lock();
+        let known = state.servers.iter().filter_map(|(id, entry)| Some((*id, entry.version()?.to_owned())));
+        known.collect()
     }
 
     pub fn server(&self, server: ServerId) -> Option<ServerView> {
@@ -79,7 +103,8 @@ impl Ledger {
         state.servers.values().find(|entry| entry.record.name == name).map(|entry| state.server_view(entry))
     }
 
-    /// What the operator said of all servers, by id: the same `Arc` until something was said anew.
+    /// What the operator said of all servers, by id: the same `Arc` until something was said anew, or a server's version
+    /// became another.
     pub fn table(&self) -> Arc<Vec<Arc<ServerRecord>>> {
         self.table.load_full()
     }
@@ -107,7 +132,7 @@ impl State {
     }
 
     fn server_view(&self, entry: &ServerEntry) -> ServerView {
-        let all = entry.all();
+        let all = entry.loaded(&self.tuned);
         ServerView {
             record: entry.record.clone(),
             health: entry.health,
@@ -118,6 +143,7 @@ impl State {
             voice: count(all.voice),
             listeners: count(all.listeners),
             videos: count(all.videos),
+            carried: entry.carried,
             reserved: all.expected_people(),
             load_mc: all.expected_cost().cpu,
             utilisation: all.utilisation(&entry.capacity(), &self.tuned.load),

@@ -25,6 +25,8 @@ pub struct ServerView {
     pub voice: u32,
     pub listeners: u32,
     pub videos: u32,
+    /// People whose client this process carries there.
+    pub carried: u32,
     /// People still expected, at the placement quantile.
     pub reserved: f64,
     /// CPU with those expected, mc.

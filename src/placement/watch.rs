@@ -93,6 +93,8 @@ impl Drop for AbortOnDrop {
 async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, id: ServerId) {
     let mut next_probe = Instant::now();
     let mut next_poll = Instant::now();
+    // What follows from its version (the cost of audio, the client's prefix) is not to wait for the first probe's turn.
+    let mut has_been_asked = false;
     loop {
         let due = next_probe.min(next_poll);
         tokio::time::sleep_until(due.into()).await;
@@ -103,6 +105,10 @@ async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, i
             let worked = poll(&placer, &view.record, &pace).await;
             next_poll = Instant::now() + pause(&placer, id, pace.poll_interval, &pace);
             if worked {
+                if !has_been_asked {
+                    has_been_asked = true;
+                    probe(&placer, &view.record, &pace).await;
+                }
                 // A poll proves more than a probe does.
                 next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
                 continue;

@@ -117,6 +117,13 @@ pub struct Candidate {
     /// What was compared; its unit depends on the profile.
     pub score: f64,
     pub chosen: bool,
+    /// People whose client is carried there, beyond those that polls, joins and forecasts know; part of the utilisation.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unseen_people: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A server that could not.

@@ -85,6 +85,9 @@ impl PublicApp {
         at: Instant,
         facts: &mut Facts,
     ) -> Answer {
+        if let Some(answer) = self.edge.brought_home(&self.shared.placer.ledger, request, route, config) {
+            return answer;
+        }
         match route {
             Route::Api { tenant, segment } => {
                 let called = api::Called { tenant, segment, config, at };

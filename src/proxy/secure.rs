@@ -12,7 +12,7 @@ use crate::process::Shared;
 
 const HTTPS_PORT: u16 = 443;
 /// What has no place in a `Location`; everything else stays as it came, since a checksum is made over it.
-const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\');
+pub(super) const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\');
 
 /// The answer to a plain request if plain HTTP is not served: where the same thing is over HTTPS. Probes and certificate
 /// authorities come without TLS and are left alone.

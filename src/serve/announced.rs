@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use crate::clock::{Clock, SteadyClock};
 use crate::config::Config;
-use crate::l4::proxy_protocol::{self, Fault, Reading, Said};
 use crate::proxy::peer_of;
+use crate::proxy_protocol::{self, Fault, Reading, Said};
 
 /// Bytes to read at once; nearly every header fits.
 const PIECE: usize = 512;

@@ -73,8 +73,14 @@ impl Background {
     async fn tick_ledger(&self) {
         let mut ticks = interval(TICK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut had_carried = false;
         loop {
             ticks.tick().await;
+            let carried = self.shared.process.carried.people();
+            if had_carried || !carried.is_empty() {
+                self.shared.placer.ledger.set_carried(&carried);
+            }
+            had_carried = !carried.is_empty();
             self.shared.placer.ledger.tick(self.shared.placer.clock.now());
         }
     }

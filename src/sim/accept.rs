@@ -6,6 +6,7 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -43,7 +44,10 @@ pub(super) async fn accept_all(shared: Weak<Shared>, mut sockets: watch::Receive
             changed = sockets.changed() => if changed.is_err() { return },
             accepted = poll_fn(|context| poll_accept(&shared, context)) => match accepted {
                 None => return,
-                Some(Ok((stream, shared))) => drop(tokio::spawn(serve(shared, stream))),
+                Some(Ok((stream, shared))) => {
+                    let counted = Counted::of(&shared);
+                    drop(tokio::spawn(serve(shared, stream, None, counted)));
+                }
                 // Out of file descriptors, most likely: give the others time to close some.
                 Some(Err(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
@@ -74,6 +78,11 @@ fn poll_accept(shared: &Weak<Shared>, context: &mut Context<'_>) -> Poll<Accepte
 pub(super) struct Counted(Arc<Shared>);
 
 impl Counted {
+    /// Of a connection that the books have already.
+    pub(super) fn of(shared: &Arc<Shared>) -> Self {
+        Self(shared.clone())
+    }
+
     /// One more for a connection that outlives its task, as a WebSocket does.
     fn again(shared: &Arc<Shared>) -> Self {
         shared.connections.send_modify(|open| *open += 1);
@@ -87,12 +96,17 @@ impl Drop for Counted {
     }
 }
 
-async fn serve(shared: Arc<Shared>, stream: TcpStream) {
-    let _counted = Counted(shared.clone());
+/// `announced` is what a PROXY header says, if the port takes one.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    announced: Option<Option<SocketAddr>>,
+    _counted: Counted,
+) {
     let sockets = shared.faults.sockets();
     let reset = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(SimStream { stream, reset: reset.clone() });
-    let service = service_fn(move |request| respond(shared.clone(), reset.clone(), request));
+    let service = service_fn(move |request| respond(shared.clone(), reset.clone(), announced, request));
     let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades();
     while_serving(sockets, connection).await;
 }
@@ -125,6 +139,7 @@ pub(super) async fn while_serving<T>(
 async fn respond(
     shared: Arc<Shared>,
     reset: Arc<AtomicBool>,
+    announced: Option<Option<SocketAddr>>,
     mut request: Request<Incoming>,
 ) -> io::Result<Response<Body>> {
     let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
@@ -145,6 +160,7 @@ async fn respond(
         body_length,
         content_type: call.content_type.clone(),
         at: SystemClock.now(),
+        announced,
     });
     let fault = shared.faults.take(&name);
     dawdle(shared.options.jitter).await;

@@ -11,6 +11,7 @@
 //! ```
 
 mod accept;
+mod announced;
 mod answer;
 mod api;
 mod call;

@@ -4,6 +4,7 @@
 //! Holds queries with their checksums: for tests only, never for a log.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
 
 use hyper::header::{COOKIE, HeaderMap};
 
@@ -27,6 +28,8 @@ pub struct SeenCall {
     /// Names of the cookies; their values are secrets.
     pub cookies: Vec<String>,
     pub at: Millis,
+    /// What the PROXY header of its connection said, on a port that demands one: an address, or that it has none.
+    pub announced: Option<Option<SocketAddr>>,
 }
 
 impl SeenCall {

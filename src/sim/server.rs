@@ -56,7 +56,8 @@ pub(super) struct Shared {
 impl Shared {
     /// Origin of the URLs this server gives away.
     pub(super) fn origin(&self) -> String {
-        self.options.public_host.clone().unwrap_or_else(|| format!("http://{}", self.addr))
+        let set = self.client.lock().server_url.clone();
+        set.or_else(|| self.options.public_host.clone()).unwrap_or_else(|| format!("http://{}", self.addr))
     }
 }
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::bbb::Algorithm;
 use crate::clock::Millis;
+use crate::config::{ClientPrefix, ProxyOut};
 use crate::ids::{BbbMeetingId, MeetingId, Secret};
 
 /// An empty store's home.
@@ -59,6 +60,12 @@ pub fn server(name: &str) -> ServerRecord {
         version: Some("3.0.19".to_owned()),
         max_meetings: Some(5),
         max_people: Some(u32::MAX),
+        reach: Reach {
+            address: Some("[fd00::5]:8443".parse().unwrap()),
+            send_proxy: ProxyOut::V2,
+            send_proxy_port: Some(u16::MAX),
+            client_prefix: Some(ClientPrefix::Keep),
+        },
     }
 }
 
@@ -145,6 +152,12 @@ async fn servers_are_kept_as_given(place: &impl Place) {
     let changed = ServerRecord { state: ServerState::Draining, region: None, tags: Vec::new(), ..added };
     store.update_server(changed.clone()).await.unwrap();
     assert_eq!(store.servers().await.unwrap(), std::slice::from_ref(&changed));
+    let address = Some("bbb1.internal".parse().unwrap());
+    for reach in [Reach { address, ..Reach::default() }, Reach::default()] {
+        let changed = ServerRecord { reach, ..changed.clone() };
+        store.update_server(changed.clone()).await.unwrap();
+        assert_eq!(store.servers().await.unwrap(), [changed]);
+    }
 
     assert_eq!(store.remove_server(changed.id, false).await.unwrap(), 0);
     assert_eq!(store.servers().await.unwrap(), []);

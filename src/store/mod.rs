@@ -7,6 +7,7 @@
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod contract;
+mod reach;
 mod record;
 mod sqlite;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use reach::{Address, Reach};
 pub use record::*;
 pub use sqlite::{BackupSummary, SqliteStore, restore, verify_backup};
 

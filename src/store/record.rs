@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::reach::Reach;
 use crate::bbb::{Algorithm, Created, Meeting};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
@@ -78,6 +79,7 @@ pub struct ServerRecord {
     pub version: Option<String>,
     pub max_meetings: Option<u32>,
     pub max_people: Option<u32>,
+    pub reach: Reach,
 }
 
 /// A secret a tenant's front end may sign with.

@@ -5,7 +5,9 @@
 
 mod announced;
 mod carrying;
+mod lobby;
 mod origin;
+mod reach;
 mod secure;
 mod sessions;
 mod sockets;

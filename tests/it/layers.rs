@@ -9,7 +9,7 @@ const ORDER: [&[&str]; 14] = [
     &["error", "ids", "clock"],
     &["bbb"],
     &["config"],
-    &["store", "metrics", "log", "relay", "tls"],
+    &["store", "metrics", "log", "relay", "proxy_protocol", "tls"],
     &["tenant", "client", "limit"],
     &["pool"],
     &["placement"],

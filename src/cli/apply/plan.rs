@@ -5,7 +5,9 @@
 
 use std::fmt::Display;
 
+use super::super::name::refuse_own_path;
 use super::super::outcome::CliError;
+use super::super::reach::client_prefix_word;
 use super::super::secret::new_scope;
 use super::super::tenant_param::{call_word, in_words};
 use super::super::tenant_view::is_in_force;
@@ -123,6 +125,8 @@ fn server_actions(wishes: &[ServerWish], servers: &[ServerRecord], prune: bool) 
         let by_name = servers.iter().find(|server| server.name == wish.name);
         let old = if wish.is_named { by_name.or(by_url) } else { by_url.or(by_name) };
         let Some(old) = old else {
+            refuse_own_path(&wish.name)
+                .map_err(|problem| CliError::Failed(format!("{problem}; nothing was changed")))?;
             let new = wanted_server(wish, ServerId(0), wish.name.clone(), ServerState::Enabled);
             kept.push(new.clone());
             actions.push(Action::plain(Write::AddServer(Box::new(new))));
@@ -178,6 +182,7 @@ fn wanted_server(wish: &ServerWish, id: ServerId, name: String, state: ServerSta
         version: wish.version.clone(),
         max_meetings: wish.max_meetings,
         max_people: wish.max_people,
+        reach: wish.reach.clone(),
     }
 }
 
@@ -196,6 +201,11 @@ fn server_changes(old: &ServerRecord, new: &ServerRecord) -> Vec<String> {
     changes.compare("version", or_none(&old.version), or_none(&new.version));
     changes.compare("max_meetings", or_none(&old.max_meetings), or_none(&new.max_meetings));
     changes.compare("max_people", or_none(&old.max_people), or_none(&new.max_people));
+    let (before, after) = (&old.reach, &new.reach);
+    changes.compare("address", or_none(&before.address), or_none(&after.address));
+    changes.compare("send_proxy", before.send_proxy.as_str(), after.send_proxy.as_str());
+    changes.compare("send_proxy_port", or_none(&before.send_proxy_port), or_none(&after.send_proxy_port));
+    changes.compare("client_prefix", client_prefix_word(before), client_prefix_word(after));
     changes.0
 }
 

@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::super::address::{api_address, name_from};
-use super::super::name::{parse_host, parse_name, parse_tag};
+use super::super::name::{parse_host, parse_name, parse_tag, refuse_own_path};
 use super::super::outcome::CliError;
+use super::super::reach::{self, parse_client_prefix, parse_send_proxy};
 use super::super::secret::{from_environment, from_file};
 use super::super::server::{DEFAULT_CORES, DEFAULT_NIC_MBIT, sorted};
 use super::super::tenant_param::checked_rule;
 use super::super::value::parse_weight;
 use crate::bbb::Algorithm;
+use crate::config::ProxyOut;
 use crate::ids::Secret;
-use crate::store::{ParamRule, ServerState};
+use crate::store::{ParamRule, Reach, ServerState};
 
 /// Largest file read, bytes; ten thousand servers fit.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
@@ -39,6 +41,7 @@ pub struct ServerWish {
     pub version: Option<String>,
     pub max_meetings: Option<u32>,
     pub max_people: Option<u32>,
+    pub reach: Reach,
 }
 
 /// A tenant as the file wants it.
@@ -91,6 +94,10 @@ struct RawServer {
     version: Option<String>,
     max_meetings: Option<u32>,
     max_people: Option<u32>,
+    address: Option<String>,
+    send_proxy: Option<String>,
+    send_proxy_port: Option<u16>,
+    client_prefix: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -179,11 +186,15 @@ pub fn parse(text: &str, folder: &Path) -> Result<Wish, String> {
 fn checked_server(raw: RawServer, taken: &[&str], folder: &Path) -> Result<ServerWish, String> {
     let url = api_address(&raw.url)?;
     let is_named = raw.name.is_some();
-    let name = match raw.name {
-        Some(name) => parse_name(&name)?,
+    let name = match &raw.name {
+        Some(name) => parse_name(name)?,
         None => name_from(&url, taken),
     };
+    if is_named {
+        refuse_own_path(&name)?;
+    }
     let within = |problem: String| format!("server {name}: {problem}");
+    let reach = checked_reach(&raw, url.as_str()).map_err(within)?;
     let secret = one_secret(raw.secret, raw.secret_file, raw.secret_env, folder)
         .and_then(|secret| secret.ok_or_else(|| "give secret, secret_file or secret_env".into()))
         .map_err(within)?;
@@ -207,9 +218,24 @@ fn checked_server(raw: RawServer, taken: &[&str], folder: &Path) -> Result<Serve
         version: raw.version,
         max_meetings: raw.max_meetings,
         max_people: raw.max_people,
+        reach,
         name,
         is_named,
     })
+}
+
+fn checked_reach(raw: &RawServer, url: &str) -> Result<Reach, String> {
+    let reach = Reach {
+        address: raw.address.as_deref().map(str::parse).transpose()?,
+        send_proxy: raw.send_proxy.as_deref().map_or(Ok(ProxyOut::Off), parse_send_proxy)?,
+        send_proxy_port: raw.send_proxy_port,
+        client_prefix: raw.client_prefix.as_deref().map(parse_client_prefix).transpose()?.and_then(|word| word.value()),
+    };
+    if reach.send_proxy_port == Some(0) {
+        return Err("send_proxy_port must be above 0; leave it out to have none".into());
+    }
+    reach::check(&reach, url)?;
+    Ok(reach)
 }
 
 fn checked_tenant(raw: RawTenant, folder: &Path) -> Result<TenantWish, String> {

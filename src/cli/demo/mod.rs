@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::ids::{Secret, ServerId, TenantId};
 use crate::serve::Stop;
 use crate::sim::{SimOptions, SimServer, SimVersion};
-use crate::store::{ServerRecord, ServerState, TenantRecord, TenantSecret};
+use crate::store::{Reach, ServerRecord, ServerState, TenantRecord, TenantSecret};
 use crowd::{Crowd, LOBBY};
 use front_end::FrontEnd;
 
@@ -166,6 +166,7 @@ impl Playground {
                     version: None,
                     max_meetings: None,
                     max_people: None,
+                    reach: Reach::default(),
                 })
                 .await?;
         }

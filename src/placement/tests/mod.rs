@@ -4,6 +4,7 @@
 //! consistency of all indexes and sums is checked after every step that goes through it.
 
 mod admission;
+mod carried;
 mod choosing;
 mod interleavings;
 mod late;
@@ -21,7 +22,7 @@ use crate::bbb::Algorithm;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use crate::pool::Health;
-use crate::store::{Confirmation, Phase, Placement, ServerRecord, ServerState, Version};
+use crate::store::{Confirmation, Phase, Placement, Reach, ServerRecord, ServerState, Version};
 use crate::tenant::TenantLimits;
 
 /// A full quarter of an hour, so that a meeting made at second 0 has its bell at second 900.
@@ -47,6 +48,7 @@ pub fn record(id: i64) -> ServerRecord {
         version: None,
         max_meetings: None,
         max_people: None,
+        reach: Reach::default(),
     }
 }
 

@@ -61,7 +61,9 @@ impl Edge {
         let asked = asked(request, config, false);
         let limit = config.edge.read_timeout;
         let may_repeat = sent == Sent::Nothing && matches!(request.method, Method::Get | Method::Head);
-        if let Some(mut wire) = may_repeat.then(|| self.upstreams.kept(&way.place.destination)).flatten() {
+        if let Some(mut wire) =
+            may_repeat.then(|| self.upstreams.kept(&way.place.destination, request.client)).flatten()
+        {
             let mut bytes = BytesMut::new();
             match plain(&mut wire, &head, &mut bytes, way, asked, limit).await {
                 Ok(head) => return Ok(self.passing(head, wire, bytes, way, config)),
@@ -69,7 +71,7 @@ impl Edge {
                 Err(failure) => return Err(failure),
             }
         }
-        let mut wire = self.connect(way, config).await?;
+        let mut wire = self.connect(request, way, config).await?;
         let mut bytes = BytesMut::new();
         if sent == Sent::Nothing {
             let head = plain(&mut wire, &head, &mut bytes, way, asked, limit).await?;
@@ -87,7 +89,7 @@ impl Edge {
     /// Opens a WebSocket; an answer that refuses it is passed on like any other.
     pub async fn open(&self, request: &Request<'_>, way: &Way<'_>, config: &Config) -> Result<Opened, Failure> {
         let head = self.head(request, way, Sent::WebSocket)?;
-        let mut wire = self.connect(way, config).await?;
+        let mut wire = self.connect(request, way, config).await?;
         let mut bytes = BytesMut::new();
         let asked = asked(request, config, true);
         let head = plain(&mut wire, &head, &mut bytes, way, asked, config.edge.read_timeout).await?;
@@ -106,9 +108,10 @@ impl Edge {
         Ok(head)
     }
 
-    async fn connect(&self, way: &Way<'_>, config: &Config) -> Result<Wire, Failure> {
+    async fn connect(&self, request: &Request<'_>, way: &Way<'_>, config: &Config) -> Result<Wire, Failure> {
         let limit = config.edge.connect_timeout;
-        self.upstreams.connect(&way.place.destination, limit).await.map_err(Failure::Connect)
+        let connected = self.upstreams.connect(&way.place.destination, request.client, limit).await;
+        connected.map_err(Failure::Connect)
     }
 
     fn passing(&self, head: Head, wire: Wire, bytes: BytesMut, way: &Way<'_>, config: &Config) -> Passing {

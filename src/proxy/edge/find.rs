@@ -12,12 +12,13 @@ use url::Url;
 
 use super::upstream::Destination;
 use crate::config::{ClientPrefix, Config, EdgeMode};
+use crate::ids::ServerId;
 use crate::placement::Ledger;
 use crate::proxy::request::Request;
 use crate::store::ServerRecord;
 
 /// What every server's client plane is mounted at.
-const CLIENT: &str = "/html5client";
+pub(super) const CLIENT: &str = "/html5client";
 /// Etherpad asks for these at the root, wherever it is mounted.
 const PAD_ASSETS: &str = "/static/";
 
@@ -25,6 +26,10 @@ const PAD_ASSETS: &str = "/static/";
 pub struct Place {
     pub record: Arc<ServerRecord>,
     pub destination: Destination,
+    /// Of its URL, in lower case.
+    host: String,
+    /// Whether its client is mounted under the prefix; `None` goes by the setting.
+    keeps_prefix: Option<bool>,
     /// `https://host[:port]`.
     pub origin: String,
     /// What stands before `/bigbluebutton` in its address; mostly empty.
@@ -73,10 +78,17 @@ impl Places {
                 }
                 let (prefix, rest) = first_segment(request.path)?;
                 let place = map.by_name.get(&prefix[1..])?.clone();
-                let keeps = config.edge.client_prefix == ClientPrefix::Keep && rest.starts_with(CLIENT);
-                Some(Way { place, path: if keeps { request.path } else { rest }, prefix: Some(prefix) })
+                let is_kept = rest.starts_with(CLIENT)
+                    && place.keeps_prefix.unwrap_or(config.edge.client_prefix == ClientPrefix::Keep);
+                Some(Way { place, path: if is_kept { request.path } else { rest }, prefix: Some(prefix) })
             }
         }
+    }
+
+    /// `/<server name>` of the page that asks, if it is below a server's prefix.
+    pub fn referring<'r>(&self, ledger: &Ledger, request: &Request<'r>) -> Option<&'r str> {
+        let prefix = first_segment(referred_path(request.referer)?)?.0;
+        self.of(ledger).by_name.contains_key(&prefix[1..]).then_some(prefix)
     }
 
     fn of(&self, ledger: &Ledger) -> Arc<Map> {
@@ -85,27 +97,31 @@ impl Places {
         if Arc::ptr_eq(&known.of, &table) {
             return known;
         }
-        let map = Arc::new(Map::new(table));
+        // Learned after the table was taken, or with another table that comes next.
+        let versions = ledger.versions();
+        let map = Arc::new(Map::new(table, &versions));
         self.map.store(map.clone());
         map
     }
 }
 
 impl Map {
-    fn new(table: Arc<Vec<Arc<ServerRecord>>>) -> Self {
+    fn new(table: Arc<Vec<Arc<ServerRecord>>>, versions: &HashMap<ServerId, String>) -> Self {
         let mut map = Map { of: table.clone(), ..Map::default() };
         for record in table.iter() {
-            let Some(place) = Place::new(record.clone()).map(Arc::new) else { continue };
+            let version = versions.get(&record.id).map(String::as_str);
+            let Some(place) = Place::new(record.clone(), version).map(Arc::new) else { continue };
             map.by_name.insert(record.name.clone(), place.clone());
             // The first of several servers at one host.
-            map.by_host.entry(place.destination.host.to_ascii_lowercase()).or_insert(place);
+            map.by_host.entry(place.host.clone()).or_insert(place);
         }
         map
     }
 }
 
 impl Place {
-    fn new(record: Arc<ServerRecord>) -> Option<Self> {
+    /// `version` is the server's own word, or the operator's.
+    pub(super) fn new(record: Arc<ServerRecord>, version: Option<&str>) -> Option<Self> {
         let url = Url::parse(&record.url).ok()?;
         let host = url.host_str()?.to_owned();
         let authority = match url.port() {
@@ -114,9 +130,19 @@ impl Place {
         };
         let base = url.path().strip_suffix("/bigbluebutton/api/")?.to_owned();
         let origin = format!("{}://{authority}", url.scheme());
-        let port = url.port_or_known_default()?;
-        let destination = Destination { host, port, tls: url.scheme() == "https" };
-        Some(Self { destination, record, origin, base })
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let own_port = url.port_or_known_default()?;
+        let reach = &record.reach;
+        let port = reach.address.as_ref().map_or(own_port, |address| address.port_for(own_port, Some(own_port)));
+        let destination = Destination {
+            host: reach.address.as_ref().map_or_else(|| bare.clone(), |address| address.host.clone()),
+            port: reach.send_proxy_port.unwrap_or(port),
+            tls: (url.scheme() == "https").then_some(bare),
+            send_proxy: reach.send_proxy,
+        };
+        let prefix = reach.client_prefix.or_else(|| version.and_then(ClientPrefix::of_version));
+        let keeps_prefix = prefix.map(|prefix| prefix == ClientPrefix::Keep);
+        Some(Self { host: host.to_ascii_lowercase(), keeps_prefix, destination, record, origin, base })
     }
 }
 
@@ -138,6 +164,80 @@ fn referred_path(referer: &str) -> Option<&str> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::bbb::Algorithm;
+    use crate::config::ProxyOut;
+    use crate::ids::Secret;
+    use crate::store::{Reach, ServerState};
+
+    fn place(url: &str, version: Option<&str>, change: impl FnOnce(&mut Reach)) -> Place {
+        let mut reach = Reach::default();
+        change(&mut reach);
+        let record = ServerRecord {
+            id: ServerId(1),
+            name: "bbb1".to_owned(),
+            url: url.to_owned(),
+            secret: Secret::new("s"),
+            state: ServerState::Enabled,
+            weight: 1.0,
+            cores: 8,
+            nic_mbit: 1000,
+            tags: Vec::new(),
+            region: None,
+            checksum: Algorithm::Sha256,
+            version: None,
+            max_meetings: None,
+            max_people: None,
+            reach,
+        };
+        Place::new(Arc::new(record), version).unwrap()
+    }
+
+    #[test]
+    fn connections_go_where_the_operator_says() {
+        let to = |host: &str, port, tls: Option<&str>, send_proxy| Destination {
+            host: host.to_owned(),
+            port,
+            tls: tls.map(str::to_owned),
+            send_proxy,
+        };
+        let url = "https://BBB1.example:8443/bigbluebutton/api/";
+        let name = Some("bbb1.example");
+        assert_eq!(place(url, None, |_| ()).destination, to("bbb1.example", 8443, name, ProxyOut::Off));
+        let there = |address: &str| Some(address.parse().unwrap());
+        let place = |change: fn(&mut Reach), address: &str| {
+            place(url, None, |reach| {
+                change(reach);
+                reach.address = there(address);
+            })
+        };
+        let found = place(|_| (), "10.0.0.5");
+        assert_eq!(found.destination, to("10.0.0.5", 8443, name, ProxyOut::Off));
+        assert_eq!((found.host.as_str(), found.origin.as_str()), ("bbb1.example", "https://bbb1.example:8443"));
+        assert_eq!(place(|_| (), "[fd00::5]:444").destination, to("fd00::5", 444, name, ProxyOut::Off));
+        let announced =
+            place(|reach| (reach.send_proxy, reach.send_proxy_port) = (ProxyOut::V2, Some(81)), "10.0.0.5:444");
+        assert_eq!(announced.destination, to("10.0.0.5", 81, name, ProxyOut::V2));
+        let by_address = self::place("http://[fd00::1]:80/bigbluebutton/api/", None, |_| ());
+        assert_eq!(by_address.destination, to("fd00::1", 80, None, ProxyOut::Off));
+    }
+
+    #[test]
+    fn the_prefix_goes_by_word_then_version_then_setting() {
+        let url = "https://bbb1.example/bigbluebutton/api/";
+        for (word, version, keeps) in [
+            (None, Some("2.7.8"), Some(true)),
+            (None, Some("2.6"), Some(true)),
+            (None, Some("3.0"), Some(false)),
+            (None, Some("4.0.0-beta.3"), Some(false)),
+            (None, Some("unknown"), None),
+            (None, None, None),
+            (Some(ClientPrefix::Strip), Some("2.7.8"), Some(false)),
+            (Some(ClientPrefix::Keep), None, Some(true)),
+        ] {
+            let place = place(url, version, |reach| reach.client_prefix = word);
+            assert_eq!(place.keeps_prefix, keeps, "{word:?} {version:?}");
+        }
+    }
 
     #[test]
     fn paths_are_split_behind_the_name() {

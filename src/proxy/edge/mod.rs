@@ -2,8 +2,9 @@
 //!
 //! A request runs forward through these files: `find` (whose is it) → `upstream` (a connection) → `heading` (what the
 //! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told) → `passing` (the
-//! body) or `tunnel` (a WebSocket). Bodies are never held: a piece is read when the one before it has been written.
+//! body) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their prefix. Bodies are never held: a piece is read when the one before it has been written.
 
+mod astray;
 mod chunks;
 mod exchange;
 mod find;

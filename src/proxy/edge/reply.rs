@@ -251,11 +251,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::find::Place;
-    use super::super::upstream::Destination;
     use super::*;
     use crate::bbb::Algorithm;
     use crate::ids::{Secret, ServerId};
-    use crate::store::{ServerRecord, ServerState};
+    use crate::store::{Reach, ServerRecord, ServerState};
 
     fn record() -> ServerRecord {
         ServerRecord {
@@ -273,17 +272,12 @@ mod tests {
             version: None,
             max_meetings: None,
             max_people: None,
+            reach: Reach::default(),
         }
     }
 
     fn way(prefix: Option<&str>) -> Way<'_> {
-        let destination = Destination { host: "bbb1.example".to_owned(), port: 443, tls: true };
-        let place = Place {
-            record: Arc::new(record()),
-            destination,
-            origin: "https://bbb1.example".to_owned(),
-            base: String::new(),
-        };
+        let place = Place::new(Arc::new(record()), None).unwrap();
         Way { place: Arc::new(place), path: "/", prefix }
     }
 

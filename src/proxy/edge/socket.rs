@@ -32,7 +32,7 @@ impl Socket {
         let server = tunnel.place().record.clone();
         let name = server.name.as_str();
         let metrics = &shared.metrics;
-        let _carrying = shared.process.carried.begin(server.id);
+        let _carrying = shared.process.carried.begin(server.id, tunnel.purpose());
         let _open = Open::one_more(metrics.websocket_connections.with_label_values(&[name]));
         let bytes = |direction| metrics.websocket_bytes.with_label_values(&[name, direction]);
         let (bytes_in, bytes_out) = (bytes("in"), bytes("out"));

@@ -10,6 +10,7 @@ use super::find::{Place, Way};
 use super::reply::Head;
 use super::upstream::Wire;
 use crate::config::Config;
+use crate::process::Purpose;
 use crate::relay::{Direction, Drain, Reason, Side, relay};
 
 /// A WebSocket that the server has agreed to.
@@ -19,6 +20,7 @@ pub struct Tunnel {
     /// What the server sent right behind its 101.
     early: BytesMut,
     place: Arc<Place>,
+    purpose: Purpose,
     idle: Duration,
     patience: Duration,
 }
@@ -31,6 +33,7 @@ impl Tunnel {
             wire,
             early: bytes,
             place: way.place.clone(),
+            purpose: purpose(way),
             idle: config.edge.tunnel_idle,
             patience: config.limits.body_timeout,
         }
@@ -38,6 +41,10 @@ impl Tunnel {
 
     pub fn place(&self) -> &Arc<Place> {
         &self.place
+    }
+
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// Answers the browser and carries bytes until one side ends. `sent` is what the browser has sent already; `note` is
@@ -67,4 +74,11 @@ impl Tunnel {
         drop((head, early, sent));
         relay(&mut browser, &mut wire, idle, drain, note).await.reason
     }
+}
+
+/// The client's own connection is GraphQL's from 3.0 on and Meteor's up to 2.7 (bbb-http-surface.md section 1.2).
+fn purpose(way: &Way<'_>) -> Purpose {
+    let path = way.prefix.and_then(|prefix| way.path.strip_prefix(prefix)).unwrap_or(way.path);
+    let is_client = path == "/graphql" || path.starts_with("/html5client/sockjs/");
+    if is_client { Purpose::Client } else { Purpose::Other }
 }

@@ -1,10 +1,12 @@
 //! Connections to BBB servers for the browsers' traffic: bounded in time, kept while idle, never used twice by mistake.
 //!
 //! These are not the connections of API calls (`client`): they carry what strangers send, byte for byte, and a tunnel
-//! takes one for good.
+//! takes one for good. Where a server is told of browsers by PROXY headers, a connection speaks for one address and is
+//! only ever used for that.
 
 use std::collections::HashMap;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -14,25 +16,36 @@ use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::ConfigVerifierExt;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::config::ProxyOut;
+use crate::proxy_protocol;
+
 /// Below nginx' keep-alive of 75 s, so that a kept connection is rarely a dead one.
 const KEPT: Duration = Duration::from_secs(50);
 
-/// Where a connection goes.
+/// Where a connection goes, and how it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
-    /// A name, or an address (IPv6 in brackets).
+    /// A name or an address, IPv6 without brackets.
     pub host: String,
     pub port: u16,
-    pub tls: bool,
+    /// The name that its certificate must have; `None` without TLS.
+    pub tls: Option<String>,
+    pub send_proxy: ProxyOut,
 }
 
 /// A connection to a server.
-pub enum Wire {
+pub struct Wire {
+    stream: Stream,
+    /// Whom it speaks for, if that was told.
+    client: Option<IpAddr>,
+}
+
+enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -51,16 +64,21 @@ struct Idle {
 }
 
 impl Upstreams {
-    /// A connection that was used before and looks alive.
-    pub fn kept(&self, to: &Destination) -> Option<Wire> {
+    /// A connection that was used before, for this client if servers are told of it, and looks alive.
+    pub fn kept(&self, to: &Destination, client: Option<IpAddr>) -> Option<Wire> {
+        let told = to.told(client);
         let mut idle = self.idle.lock();
         let wires = idle.get_mut(to)?;
-        while let Some(Idle { wire, since }) = wires.pop() {
+        // The newest come last, and mostly the last one fits.
+        while let Some(place) = wires.iter().rposition(|kept| kept.wire.client == told) {
+            let Idle { wire, since } = wires.remove(place);
             if since.elapsed() < KEPT && wire.is_quiet() {
                 return Some(wire);
             }
         }
-        idle.remove(to);
+        if wires.is_empty() {
+            idle.remove(to);
+        }
         None
     }
 
@@ -74,29 +92,43 @@ impl Upstreams {
         // The oldest come first.
         let gone = wires.iter().take_while(|kept| kept.since.elapsed() >= KEPT).count();
         wires.drain(..gone);
+        if wires.len() >= limit && to.send_proxy != ProxyOut::Off && !wires.is_empty() {
+            // The others are of no use to this client, and who has just asked asks again soonest.
+            wires.remove(0);
+        }
         if wires.len() < limit {
             wires.push(Idle { wire, since: Instant::now() });
         }
     }
 
-    /// A new connection within `limit`, TLS included. The error is for the operator.
-    pub async fn connect(&self, to: &Destination, limit: Duration) -> io::Result<Wire> {
-        match tokio::time::timeout(limit, self.open(to)).await {
+    /// A new connection for `client` within `limit`, TLS included. The error is for the operator.
+    pub async fn connect(&self, to: &Destination, client: Option<IpAddr>, limit: Duration) -> io::Result<Wire> {
+        match tokio::time::timeout(limit, self.open(to, to.told(client))).await {
             Ok(opened) => opened,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit:?}"))),
         }
     }
 
-    async fn open(&self, to: &Destination) -> io::Result<Wire> {
-        let host = to.host.trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((host, to.port)).await?;
+    async fn open(&self, to: &Destination, client: Option<IpAddr>) -> io::Result<Wire> {
+        let mut stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
         stream.set_nodelay(true)?;
-        if !to.tls {
-            return Ok(Wire::Plain(stream));
+        if to.send_proxy != ProxyOut::Off {
+            // One connection may carry requests of several connections of this client, so there is no port to tell.
+            let source = client.map(|client| SocketAddr::new(client, 0));
+            stream.write_all(&proxy_protocol::write(to.send_proxy, source, stream.peer_addr()?)).await?;
         }
+        let Some(name) = &to.tls else { return Ok(Wire { stream: Stream::Plain(stream), client }) };
         let connector = self.tls.get_or_init(connector).as_ref().map_err(|error| io::Error::other(error.clone()))?;
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        Ok(Wire::Tls(Box::new(connector.connect(name, stream).await?)))
+        let name = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
+        let stream = Stream::Tls(Box::new(connector.connect(name, stream).await?));
+        Ok(Wire { stream, client })
+    }
+}
+
+impl Destination {
+    /// What the server is told of the client of a connection.
+    fn told(&self, client: Option<IpAddr>) -> Option<IpAddr> {
+        client.filter(|_| self.send_proxy != ProxyOut::Off)
     }
 }
 
@@ -110,9 +142,9 @@ fn connector() -> Result<TlsConnector, String> {
 impl Wire {
     /// Nothing has come since the last answer: neither bytes that nobody asked for nor the end.
     fn is_quiet(&self) -> bool {
-        let stream = match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+        let stream = match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
         };
         let mut byte = [0];
         // Of TLS, tickets may come late; such a connection is given up, which costs a handshake.
@@ -122,32 +154,104 @@ impl Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn client(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
+    async fn destination(send_proxy: ProxyOut) -> (TcpListener, Destination) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, Destination { host: "127.0.0.1".to_owned(), port, tls: None, send_proxy })
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_speaks_for_a_client_is_kept_for_it_alone() {
+        let (listener, to) = destination(ProxyOut::V1).await;
+        let upstreams = Upstreams::default();
+        let mut held = Vec::new();
+        for last in [1, 2] {
+            let wire = upstreams.connect(&to, client(last), SOON).await.unwrap();
+            let (mut far, _) = listener.accept().await.unwrap();
+            let line = format!("PROXY TCP4 192.0.2.{last} 127.0.0.1 0 {}\r\n", to.port);
+            let mut heard = vec![0; line.len()];
+            far.read_exact(&mut heard).await.unwrap();
+            assert_eq!(heard, line.as_bytes(), "before anything else");
+            upstreams.keep(&to, wire, 8);
+            held.push(far);
+        }
+        assert!(upstreams.kept(&to, client(3)).is_none() && upstreams.kept(&to, None).is_none());
+        for last in [1, 2] {
+            assert_eq!(upstreams.kept(&to, client(last)).unwrap().client, client(last));
+            assert!(upstreams.kept(&to, client(last)).is_none(), "there was one");
+        }
+        assert!(upstreams.idle.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_newest_are_kept_where_each_serves_one_client_only() {
+        let (listener, to) = destination(ProxyOut::V2).await;
+        let upstreams = Upstreams::default();
+        let mut held = Vec::new();
+        for last in [1, 2, 3] {
+            let wire = upstreams.connect(&to, client(last), SOON).await.unwrap();
+            held.push(listener.accept().await.unwrap());
+            upstreams.keep(&to, wire, 2);
+        }
+        let is_kept = |last| upstreams.kept(&to, client(last)).is_some();
+        assert_eq!([1, 2, 3].map(is_kept), [false, true, true]);
+        let wire = upstreams.connect(&to, client(1), SOON).await.unwrap();
+        upstreams.keep(&to, wire, 0);
+        assert!(!is_kept(1), "none are kept if none are to be");
+    }
+
+    #[tokio::test]
+    async fn without_headers_any_client_may_have_any() {
+        let (listener, to) = destination(ProxyOut::Off).await;
+        let upstreams = Upstreams::default();
+        let wire = upstreams.connect(&to, client(1), SOON).await.unwrap();
+        let held = listener.accept().await.unwrap();
+        upstreams.keep(&to, wire, 8);
+        assert!(upstreams.kept(&to, client(2)).is_some());
+        drop(held);
     }
 }

@@ -28,8 +28,7 @@ const LOCALES: [(&str, &str); 3] = [
 /// `None` if there is no such file.
 pub(super) fn answer(shared: &Shared, call: &Call) -> Option<Answer> {
     let client = shared.client();
-    let mounted = client.mount.as_deref().and_then(|mount| call.path.strip_prefix(mount));
-    let path = mounted.filter(|path| path.starts_with("/html5client/")).unwrap_or(&call.path);
+    let path = super::mounted(&client, &call.path);
     if let Some(file) = path.strip_prefix("/html5client/") {
         return shared.options.generation.has_graphql().then(|| client_file(&client.build, file, call)).flatten();
     }

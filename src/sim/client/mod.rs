@@ -35,7 +35,7 @@ use super::server::{Shared, SimServer};
 /// `None` if this server has nothing at that path.
 pub(super) fn answer(shared: &Shared, call: &Call) -> Option<Answer> {
     if !shared.options.generation.has_graphql() {
-        match call.path.as_str() {
+        match mounted(&shared.client(), &call.path) {
             "/html5client/join" => return Some(old_page::page(shared, call, "You are in")),
             "/html5client/guestWait" => return Some(old_page::page(shared, call, "You are waiting for")),
             "/html5client/check" => return Some(Answer::json(&json!({"html5clientStatus": "running"}))),
@@ -54,6 +54,12 @@ pub(super) fn answer(shared: &Shared, call: &Call) -> Option<Answer> {
         .or_else(|| assets::answer(shared, call))
 }
 
+/// A path of the client without what it is mounted under.
+fn mounted<'p>(client: &SimClient, path: &'p str) -> &'p str {
+    let below = client.mount.as_deref().and_then(|mount| path.strip_prefix(mount));
+    below.filter(|path| path.starts_with("/html5client/")).unwrap_or(path)
+}
+
 impl Shared {
     /// The settings of the client plane as they are now.
     pub(super) fn client(&self) -> SimClient {
@@ -62,7 +68,8 @@ impl Shared {
 
     /// What stands before every client-plane path in the URLs this server gives away.
     pub(super) fn client_base(&self) -> String {
-        self.client.lock().base.clone().unwrap_or_else(|| self.origin())
+        let base = self.client.lock().base.clone();
+        base.unwrap_or_else(|| self.origin())
     }
 }
 

@@ -18,8 +18,20 @@
     socket.onmessage = () => { done(step); resolve(); };
     socket.onclose = (event) => { body.close = String(event.code); reject(new Error(`${step}: closed with ${event.code}`)); };
   });
+  // The lobby's page knows no prefix: it asks at the root of its origin.
+  const lobby = async () => {
+    body.state = 'waiting';
+    for (;;) {
+      const answer = await fetch(`${location.origin}/bigbluebutton/api/guestWait?sessionToken=${token}&redirect=false`);
+      const told = (await answer.json()).response;
+      if (told.returncode !== 'SUCCESS' || told.guestStatus === 'DENY') throw new Error(`lobby: ${told.messageKey}`);
+      if (told.guestStatus === 'ALLOW') { location.href = told.url; return; }
+      body.polls = String(Number(body.polls || 0) + 1);
+      await new Promise((resolve) => { setTimeout(resolve, Number(body.poll)); });
+    }
+  };
   const start = async () => {
-    if (location.pathname.endsWith('/guestWait')) { body.state = 'waiting'; return; }
+    if (location.pathname.endsWith('/guestWait')) { await lobby(); return; }
     await json('enter', 'enter');
     await opened('ddp', '/html5client/sockjs/000/simulated/websocket', '{"msg":"ping"}');
     await json('stuns', 'stuns');

@@ -32,10 +32,11 @@ pub(super) fn page(shared: &Shared, call: &Call, place: &str) -> Answer {
     };
     let (name, server) = (escaped(&meeting.name), escaped(&shared.options.name));
     let (person, people) = (escaped(&session.full_name), meeting.people());
+    let poll = shared.client().guest_poll.as_millis();
     let html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}</title>\
          <style>body{{font:18px system-ui,sans-serif;margin:15vh auto;max-width:36em;padding:0 1em}}</style></head>\n\
-         <body data-state=\"loading\"><h1>{place} {name} on {server}</h1>\n<p>Hello {person}. People here: {people}.</p>\n\
+         <body data-state=\"loading\" data-poll=\"{poll}\"><h1>{place} {name} on {server}</h1>\n<p>Hello {person}. People here: {people}.</p>\n\
          <p>This is a simulated BigBlueButton server: there is nothing to see or hear.</p>\n\
          <script>{SCRIPT}</script></body></html>\n"
     );

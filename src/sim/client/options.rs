@@ -11,6 +11,9 @@ pub struct SimClient {
     /// What stands before `/html5client/`, `/graphql`, `/bbb-webrtc-sfu` and the rest in the URLs browsers get, such as
     /// `https://bbb.example.org/bbb-01`; the server's own origin if absent.
     pub base: Option<String>,
+    /// `bigbluebutton.web.serverURL`: what bbb-web's own addresses begin with, join links it makes among them; the server's
+    /// own origin if absent.
+    pub server_url: Option<String>,
     /// A second place for `/html5client/`, such as `/bbb-01`, for a proxy that keeps the prefix there (section 3.2).
     pub mount: Option<String>,
     /// Whether `JSESSIONID` is `Secure`, as it is behind TLS.
@@ -37,6 +40,8 @@ pub struct SimClient {
     pub sfu_pong: Duration,
     /// Between two `rtt-check` of the client page.
     pub rtt_interval: Duration,
+    /// Between two questions of the lobby's page up to 2.7 whether the guest may come in.
+    pub guest_poll: Duration,
     /// How long the client page waits before it opens a lost GraphQL socket again.
     pub retry_interval: Duration,
 }
@@ -45,6 +50,7 @@ impl Default for SimClient {
     fn default() -> Self {
         Self {
             base: None,
+            server_url: None,
             mount: None,
             secure_cookie: false,
             cors_origin: None,
@@ -58,6 +64,7 @@ impl Default for SimClient {
             sfu_ping: Duration::from_secs(20),
             sfu_pong: Duration::from_secs(2),
             rtt_interval: Duration::from_secs(10),
+            guest_poll: Duration::from_secs(5),
             retry_interval: Duration::from_secs(10),
         }
     }

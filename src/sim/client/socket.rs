@@ -81,7 +81,8 @@ pub(in crate::sim) struct Opened {
 pub(super) fn answer(shared: &Shared, call: &Call) -> Option<Answer> {
     let has_graphql = shared.options.generation.has_graphql();
     let wants_upgrade = call.header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"));
-    let path = call.path.as_str();
+    let client = shared.client();
+    let path = super::mounted(&client, &call.path);
     let is_livekit = path.starts_with("/livekit/");
     if is_livekit && !wants_upgrade {
         return Some(Answer::of_type(StatusCode::OK, "text/plain", "OK"));
@@ -98,7 +99,7 @@ pub(super) fn answer(shared: &Shared, call: &Call) -> Option<Answer> {
     }
     let (kind, protocols): (Box<dyn Kind>, &[&str]) = match path {
         // The service trusts nginx, which trusts nobody: who comes without a session gets no answer from the service.
-        "/bbb-webrtc-sfu" => (Box::new(Sfu::new(&shared.client())), &[]),
+        "/bbb-webrtc-sfu" => (Box::new(Sfu::new(&client)), &[]),
         "/ws" => (Box::new(Echo), &["sip"]),
         "/hocuspocus/collaboration" if has_graphql => (Box::new(Echo), &[]),
         "/pad/socket.io/" => (Box::new(Pad), &[]),

@@ -49,6 +49,16 @@ pub fn word<T>(row: &Row<'_>, column: &'static str, parse: impl Fn(&str) -> Opti
     parse(&row.get::<_, String>(column)?).ok_or_else(|| unreadable(column))
 }
 
+/// The same for a column that may be empty.
+pub fn maybe_word<T>(
+    row: &Row<'_>,
+    column: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| parse(&text).ok_or_else(|| unreadable(column))).transpose()
+}
+
 pub fn algorithm(algorithm: Algorithm) -> &'static str {
     match algorithm {
         Algorithm::Sha1 => "sha1",

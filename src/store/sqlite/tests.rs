@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Millis;
+use crate::store::Reach;
 use crate::store::contract::{self, Place, placement, server, tenant};
 
 struct Directory(TempDir);
@@ -401,12 +402,15 @@ async fn a_file_of_the_first_schema_is_opened_and_goes_on() {
     store.claim(old.clone()).await.unwrap();
     drop(store);
     let to_first = "ALTER TABLE placements DROP COLUMN version; ALTER TABLE tenants DROP COLUMN max_requests; \
+                    ALTER TABLE servers DROP COLUMN address; ALTER TABLE servers DROP COLUMN send_proxy; \
+                    ALTER TABLE servers DROP COLUMN send_proxy_port; ALTER TABLE servers DROP COLUMN client_prefix; \
                     DELETE FROM refinery_schema_history WHERE version > 1";
     Connection::open(directory.path("usher.db")).unwrap().execute_batch(to_first).unwrap();
 
     let store = directory.store().await;
     let tenants = store.tenants().await.unwrap();
     assert_eq!((tenants[0].id, tenants[0].max_requests), (tenant_id, None));
+    assert_eq!(store.servers().await.unwrap()[0].reach, Reach::default());
     assert_eq!(store.placement(&old.key()).await.unwrap(), Some(old.clone()));
     let why = || "moved".to_owned();
     let moved = store.move_placement(&old.key(), old.version, server_id, why(), None).await.unwrap();

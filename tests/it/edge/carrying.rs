@@ -349,17 +349,27 @@ async fn the_command_says_what_a_server_must_be_told() {
     ] {
         assert!(told.lines().any(|found| found == line), "{line}: {told}");
     }
-    assert!(told.contains("Its version is not known") && !told.contains("client_prefix"), "{told}");
+    assert!(told.contains("Its version is not known") && !told.contains("client-prefix"), "{told}");
     let told = path.cli_ok(&["server", "node-config", "bbb1", "--bbb-version", "2.7.3"]);
     assert!(told.contains("ROOT_URL=https://127.0.0.1/bbb1/html5client"), "{told}");
-    assert!(told.contains("edge.client_prefix = \"keep\"") && !told.contains("graphql"), "{told}");
+    assert!(!told.contains("--client-prefix") && !told.contains("graphql"), "{told}");
     let json: serde_json::Value =
         serde_json::from_str(&path.cli_ok(&["server", "node-config", "bbb1", "--json"])).unwrap();
     assert!(json["settings"].as_array().unwrap().iter().all(|one| one["file"].is_string() && one["key"].is_string()));
     let host = pool("host").await.cli_ok(&["server", "node-config", "bbb1"]);
     assert!(host.contains("nothing is to be set on the server") && host.contains("bbb1.example.org"), "{host}");
     assert!(pool("redirect").await.cli_ok(&["server", "node-config", "bbb1"]).contains("nothing is to be set"));
+    let file = path.dir.path().join("apply.toml");
     for own in ["livez", "t", "bigbluebutton"] {
+        for text in [
+            format!("[[server]]\nname = \"{own}\"\nurl = \"https://x.example.org\"\nsecret = \"s\"\n"),
+            format!("[[server]]\nurl = \"https://{own}.example.org\"\nsecret = \"s\"\n"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let output = path.cli(&["apply", file.to_str().unwrap()]);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.code() == Some(1) && text.contains("own paths"), "{text}");
+        }
         let output = path.cli(&["server", "add", "https://x.example.org", "--name", own, "--secret", "s"]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && text.contains("own paths"), "{text}");

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use url::Url;
 
 use super::origin::{Origin, big};
-use crate::harness::{Pool, eventually, say};
+use crate::harness::{Browser, Builder, Pool, eventually, say};
 
 const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const OPENING: &str = "Host: p.example\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: k\r\n\
@@ -54,7 +55,7 @@ async fn a_websocket_opens_and_carries_bytes_both_ways() {
     assert!(pool.metrics().await.contains("usher_server_connections{server=\"origin\"} 1"));
     let table = pool.cli_ok(&["status"]);
     let row = table.lines().find(|line| line.starts_with("origin")).unwrap();
-    assert!(table.contains("CONNECTIONS") && row.trim_end().ends_with(" 1"), "{table}");
+    assert!(table.contains("CONNECTIONS") && row.split_whitespace().rev().take(2).eq(["0", "1"]), "{table}");
     // Much at once, both ways; then the browser has no more to say, and still hears the rest.
     let sent = big();
     let (mut from, mut to) = stream.into_split();
@@ -158,4 +159,38 @@ async fn either_end_closing_ends_the_other() {
         pool.metrics().await.contains("usher_websocket_connections{server=\"origin\"} 0").then_some(())
     })
     .await;
+}
+
+/// People are there before a poll tells: the next meeting goes elsewhere.
+#[tokio::test]
+async fn carried_clients_weigh_until_they_leave() {
+    let builder = Builder::new(2).config("[edge]\nmode = \"path\"\n").set("USHER_HEALTH__POLL_INTERVAL", "30s");
+    let pool = builder.start().await;
+    let load = |name: &'static str| async { pool.server_status(name).await["load_mc"].as_f64().unwrap() };
+    assert_eq!(load("bbb1").await, 0.0);
+    let browser = Browser::new();
+    let page = Url::parse(&pool.http).unwrap();
+    let client = Url::parse(&format!("{}/bbb1/graphql", pool.http.replacen("http", "ws", 1))).unwrap();
+    let mut sockets = Vec::new();
+    for _ in 0..40 {
+        sockets.push(browser.socket(&client, &page, Some("graphql-transport-ws")).await.unwrap());
+    }
+    eventually("they are counted", || async { (load("bbb1").await == 40.0 * 33.0).then_some(()) }).await;
+    let status = pool.server_status("bbb1").await;
+    assert_eq!((&status["carried"], &status["participants"]), (&40.into(), &0.into()), "{status}");
+    assert!(pool.metrics().await.contains("usher_server_carried_people{server=\"bbb1\"} 40"));
+    let table = pool.cli_ok(&["status"]);
+    let row = table.lines().find(|line| line.starts_with("bbb1")).unwrap();
+    assert!(table.contains("CARRIED") && row.trim_end().ends_with(" 40"), "{table}");
+
+    let front = pool.front_end();
+    front.create("room", "").await;
+    assert_eq!(pool.holders("room"), [1]);
+    let why: serde_json::Value = serde_json::from_str(&pool.cli_ok(&["meeting", "why", "room", "--json"])).unwrap();
+    let candidates = why["why"]["candidates"].as_array().unwrap();
+    let first = candidates.iter().find(|candidate| candidate["server"] == "bbb1").unwrap();
+    assert_eq!(first["unseen_people"], 40, "{why}");
+    assert!(pool.cli_ok(&["meeting", "why", "room"]).contains("UNSEEN PEOPLE"));
+    drop(sockets);
+    eventually("they have left", || async { (load("bbb1").await == 0.0).then_some(()) }).await;
 }

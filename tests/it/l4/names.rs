@@ -142,6 +142,27 @@ async fn known_servers_are_reached_by_their_own_names() {
     turn.read_exact(&mut [0; 11]).await.unwrap();
 }
 
+/// The name leads here, as in `edge.mode = "host"`; the server's own address does not.
+#[tokio::test]
+async fn a_server_with_an_address_is_reached_there() {
+    let own = TlsServer::start(&["bbb7.example.test"], "own").await;
+    let turn = TlsServer::start(&["bbb7.example.test"], "turn").await;
+    let toml = format!(
+        "[[l4.listener]]\nname = \"edge\"\nlisten = [\"127.0.0.1:PORT\"]\n\
+         [[l4.listener.route]]\nsni = \"server\"\n\
+         [[l4.listener.route]]\nsni = \"server\"\nalpn = [\"stun.turn\"]\nport = {}\n",
+        turn.address.port()
+    );
+    let (pool, edge) = pool(&toml).await;
+    let address = own.address.to_string();
+    pool.cli_ok(&["server", "add", "https://bbb7.example.test", "--secret", "s", "--address", &address]);
+    eventually("the new server is reached", || async { own.reach(edge, "bbb7.example.test", &[]).await.ok() }).await;
+    let mut stream = own.reach(edge, "bbb7.example.test", &["h2"]).await.unwrap();
+    assert_eq!(greeting(&mut stream).await, "own", "its port stands for the port of the URL");
+    let mut stream = turn.reach(edge, "bbb7.example.test", &["stun.turn"]).await.unwrap();
+    assert_eq!(greeting(&mut stream).await, "turn", "and for no other");
+}
+
 /// Each of equal targets has its own coturn and its own secret.
 #[tokio::test]
 async fn turn_is_never_spread_over_several_targets() {

@@ -175,3 +175,33 @@ fn rules_are_compared_one_by_one() {
     let expected = ["max_people: none → 5", "param + join role blocked", "param - create duration default = 60"];
     assert_eq!(plan.actions[0].changes, expected);
 }
+
+#[test]
+fn how_a_server_is_reached_is_compared() {
+    let reached = r#"
+[[server]]
+url = "https://bbb1.example.org"
+secret = "s1"
+tags = ["big"]
+address = "[FD00::5]:8443"
+send_proxy = "v1"
+send_proxy_port = 81
+client_prefix = "keep"
+[[server]]
+name = "bbb2"
+url = "https://bbb2.example.org"
+secret = "s2"
+client_prefix = "auto"
+"#;
+    let changed = plan(reached, &servers_of(TWO_SERVERS), &[], false).unwrap();
+    let expected = "~ server bbb1 [\"address: none → [fd00::5]:8443\", \"send_proxy: off → v1\", \
+                    \"send_proxy_port: none → 81\", \"client_prefix: auto → keep\"]";
+    assert_eq!(lines(&changed), [expected]);
+    assert_eq!(lines(&plan(reached, &servers_of(reached), &[], false).unwrap()), Vec::<String>::new());
+    let back = plan(TWO_SERVERS, &servers_of(reached), &[], false).unwrap();
+    assert_eq!(back.actions[0].changes.len(), 4, "what the file does not say is as it was in the beginning");
+    for wrong in ["address = \"https://x\"", "send_proxy = \"yes\"", "send_proxy_port = 81", "client_prefix = \"no\""] {
+        let text = format!("[[server]]\nurl = \"https://a.org\"\nsecret = \"s\"\n{wrong}\n");
+        assert!(parse(&text, Path::new(".")).err().unwrap().starts_with("server a: "), "{wrong}");
+    }
+}

@@ -15,6 +15,25 @@ impl World {
         self.check_places();
         self.check_lists();
         self.check_counts();
+        self.check_carried();
+    }
+
+    /// Carried people are the least that is there, and never come on top of what is known of them.
+    fn check_carried(&self) {
+        let state = self.ledger.state.lock();
+        for entry in state.servers.values() {
+            let (known, loaded) = (entry.all(), entry.loaded(&state.tuned));
+            let (before, after) = (known.people_in_the_end(), loaded.people_in_the_end());
+            let carried = f64::from(entry.carried);
+            assert!(
+                after > carried - 1.0 && after <= before.max(carried),
+                "{carried} carried: {before} became {after}"
+            );
+            if before >= carried {
+                assert_eq!(loaded, known);
+            }
+            assert!(loaded.cpu >= known.cpu && loaded.people == known.people && loaded.ghosts == known.ghosts);
+        }
     }
 
     /// Every contribution, made again from the meeting alone.

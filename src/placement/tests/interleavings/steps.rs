@@ -108,6 +108,11 @@ pub enum Step {
         server: u8,
         new: bool,
     },
+    /// So many people's clients are carried to it now.
+    Carried {
+        server: u8,
+        people: u32,
+    },
     Remove {
         server: u8,
     },
@@ -159,6 +164,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         3 => (server(), 0usize..4).prop_map(|(server, nth)| Step::Health { server, health: Health::ALL[nth] }),
         3 => (server(), 0usize..4).prop_map(|(server, nth)| Step::State { server, state: ServerState::ALL[nth] }),
         1 => (server(), any::<bool>()).prop_map(|(server, new)| Step::Version { server, new }),
+        3 => (server(), 0u32..400).prop_map(|(server, people)| Step::Carried { server, people }),
         1 => server().prop_map(|server| Step::Remove { server }),
         2 => server().prop_map(|server| Step::AddAgain { server }),
     ];

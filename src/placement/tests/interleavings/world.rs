@@ -155,6 +155,11 @@ impl World {
                     self.ledger.set_version(id, if new { "3.0.1" } else { "2.7.1" }.to_owned(), self.now);
                 }
             }
+            Step::Carried { server, people } => {
+                let carried: Vec<(ServerId, u32)> =
+                    self.ids[usize::from(server)].iter().map(|id| (*id, people)).collect();
+                self.ledger.set_carried(&carried);
+            }
             Step::Remove { server } => {
                 self.ids[usize::from(server)] = None;
                 self.set_table();

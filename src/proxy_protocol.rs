@@ -7,6 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::config::ProxyOut;
+
 /// Longest line of version 1, its end included.
 pub const MAX_V1: usize = 107;
 /// Most bytes after the first 16 of version 2: addresses and extensions. UNIX paths take 216; certificates in extensions
@@ -229,6 +231,18 @@ impl Crc32c {
     }
 }
 
+/// The header that a connection begins with, empty if it has none. Whoever demands one gets one for a client whom nobody
+/// knows, too.
+pub fn write(version: ProxyOut, source: Option<SocketAddr>, destination: SocketAddr) -> Vec<u8> {
+    match (version, source) {
+        (ProxyOut::Off, _) => Vec::new(),
+        (ProxyOut::V1, Some(source)) => write_v1(source, destination),
+        (ProxyOut::V1, None) => b"PROXY UNKNOWN\r\n".to_vec(),
+        (ProxyOut::V2, Some(source)) => write_v2(source, destination),
+        (ProxyOut::V2, None) => [&SIGNATURE[..], &[0x20, 0, 0, 0]].concat(),
+    }
+}
+
 /// A line of version 1.
 pub fn write_v1(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     let line = match same_family(source.ip(), destination.ip()) {
@@ -328,6 +342,18 @@ mod tests {
         in_pieces(b"PROXY TCP6 2001:db8::1 ::1 0 65535\r\n", proxied("[2001:db8::1]:0", "[::1]:65535"));
         in_pieces(b"PROXY UNKNOWN\r\n", Said::Unknown);
         in_pieces(b"PROXY UNKNOWN ffff:: anything \xff at all\r\n", Said::Unknown);
+    }
+
+    #[test]
+    fn nobody_has_a_header_too() {
+        let to = at("192.0.2.1:443");
+        assert_eq!(write(ProxyOut::Off, Some(to), to), b"");
+        in_pieces(&write(ProxyOut::V1, None, to), Said::Unknown);
+        in_pieces(&write(ProxyOut::V2, None, to), Said::Local);
+        let from = at("[2001:db8::1]:0");
+        for version in [ProxyOut::V1, ProxyOut::V2] {
+            in_pieces(&write(version, Some(from), to), proxied("[2001:db8::1]:0", "[::ffff:192.0.2.1]:443"));
+        }
     }
 
     #[test]
