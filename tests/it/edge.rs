@@ -5,6 +5,7 @@
 
 mod announced;
 mod carrying;
+mod frames;
 mod origin;
 mod secure;
 mod sessions;

@@ -76,6 +76,7 @@ impl Edge {
             return Ok(self.passing(head, wire, bytes, way, config));
         }
         within(limit, wire.write_all(&head)).await?;
+        within(limit, wire.flush()).await?;
         let (mut from, mut to) = tokio::io::split(wire);
         let (head, is_whole) = with_body(&mut from, &mut to, inbound, sent, &mut bytes, way, asked, limit).await?;
         let mut passing = self.passing(head, from.unsplit(to), bytes, way, config);

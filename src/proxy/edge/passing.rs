@@ -169,8 +169,7 @@ impl Passing {
             self.bytes = piece;
             self.bytes.clear();
             self.bytes.reserve(room);
-            let read = self.wire.read_buf(&mut self.bytes);
-            let length = soon(self.silence, read).await.map_err(|_| Fault::Server)?;
+            let length = self.read_more(to).await?;
             if length == 0 {
                 return if matches!(self.head.framing, Framing::UntilClose) {
                     soon(self.patience, to.flush()).await.map_err(|_| Fault::Client)
@@ -183,6 +182,17 @@ impl Passing {
             }
             (piece, is_last) = self.take()?;
         }
+    }
+
+    /// Reads once. Before the server is waited for, the browser gets what it has been written: TLS holds back what the
+    /// socket did not take at once.
+    async fn read_more(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> Result<usize, Fault> {
+        let mut read = std::pin::pin!(self.wire.read_buf(&mut self.bytes));
+        if let std::task::Poll::Ready(read) = futures_util::poll!(read.as_mut()) {
+            return read.map_err(|_| Fault::Server);
+        }
+        soon(self.patience, to.flush()).await.map_err(|_| Fault::Client)?;
+        soon(self.silence, read).await.map_err(|_| Fault::Server)
     }
 
     /// What has come of the body, and whether that is its end.
