@@ -4,6 +4,7 @@ mod admin;
 mod checking;
 mod choosing;
 pub mod client;
+mod conformance;
 mod doors;
 pub mod maker;
 mod redirecting;
