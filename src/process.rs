@@ -1,15 +1,15 @@
-//! The state of this process: what all its listeners share; starting, ready, draining; and why it is not ready.
+//! The state of this process: what all its listeners share; starting, ready, retired, stopping; and why it is not ready.
 //!
 //! `/livez` asks whether the process works at all, `/readyz` whether a front end should send calls here: the store
 //! answers, at least one server is usable, and no stop has begun.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::config::Config;
 use crate::ids::ServerId;
@@ -51,8 +51,13 @@ impl Shared {
 #[derive(Default)]
 pub struct Process {
     loaded: AtomicBool,
-    draining: AtomicBool,
+    life: AtomicU8,
+    elder: AtomicBool,
+    heir: AtomicBool,
+    /// Rings when a connection should end after the request it is at.
+    leaving: Notify,
     in_flight: AtomicUsize,
+    sockets: AtomicUsize,
     connections: AtomicUsize,
     handshakes: AtomicUsize,
     refusals: AtomicUsize,
@@ -61,18 +66,72 @@ pub struct Process {
     pub carried: Carried,
 }
 
+/// What a process does with connections, as `Process::life` keeps it.
+mod life {
+    pub const SERVING: u8 = 0;
+    /// Another Usher has taken over: what is open goes on to its end.
+    pub const RETIRED: u8 = 1;
+    pub const STOPPING: u8 = 2;
+}
+
 impl Process {
     /// The store has been read.
     pub fn set_loaded(&self) {
         self.loaded.store(true, Ordering::Release);
     }
 
-    pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+    /// Another Usher serves from now on.
+    pub fn retire(&self) {
+        self.life.fetch_max(life::RETIRED, Ordering::AcqRel);
+        self.leaving.notify_waiters();
     }
 
+    /// The process ends soon.
+    pub fn stop(&self) {
+        self.life.store(life::STOPPING, Ordering::Release);
+        self.leaving.notify_waiters();
+    }
+
+    /// No request is wanted behind the present one of a connection.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.life.load(Ordering::Acquire) != life::SERVING
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.life.load(Ordering::Acquire) == life::STOPPING
+    }
+
+    /// The Usher that this one has taken over from still answers requests, on connections that were kept alive.
+    pub fn set_elder(&self, is_there: bool) {
+        self.elder.store(is_there, Ordering::Release);
+    }
+
+    pub fn has_elder(&self) -> bool {
+        self.elder.load(Ordering::Acquire)
+    }
+
+    /// Another Usher has taken over from this one, or is about to.
+    pub fn set_heir(&self, is_there: bool) {
+        self.heir.store(is_there, Ordering::Release);
+    }
+
+    /// Another Usher answers requests on the same store beside this one: for a while after an upgrade, on both sides.
+    pub fn has_company(&self) -> bool {
+        self.has_elder() || self.heir.load(Ordering::Acquire)
+    }
+
+    /// Requests may still come from those who are connected: to this process, or to the one before it.
+    pub fn may_be_asked(&self) -> bool {
+        self.connections() > self.sockets() || self.has_elder()
+    }
+
+    /// Waits until `is_draining`.
+    pub async fn draining(&self) {
+        let mut bell = std::pin::pin!(self.leaving.notified());
+        bell.as_mut().enable();
+        if !self.is_draining() {
+            bell.await;
+        }
     }
 
     /// Requests being answered now.
@@ -82,6 +141,17 @@ impl Process {
 
     pub fn begin_request(&self) -> Counted<'_> {
         Counted::one_more(&self.in_flight)
+    }
+
+    /// One more WebSocket. It counts among the connections too.
+    pub fn begin_socket(self: &Arc<Self>) -> OpenSocket {
+        self.sockets.fetch_add(1, Ordering::AcqRel);
+        OpenSocket(self.clone())
+    }
+
+    /// WebSockets being carried now.
+    pub fn sockets(&self) -> usize {
+        self.sockets.load(Ordering::Acquire)
     }
 
     /// One more connection, unless there are `limit` already.
@@ -106,7 +176,7 @@ impl Process {
     /// Why calls should not be sent here, in words; empty means ready.
     pub fn not_ready(&self, placer: &Placer) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.is_draining() {
+        if self.is_stopping() {
             reasons.push("stopping: open requests are being finished".to_owned());
         }
         if !self.loaded.load(Ordering::Acquire) {
@@ -167,6 +237,15 @@ impl Drop for Carrying<'_> {
                 counts.remove(&self.server);
             }
         }
+    }
+}
+
+/// One WebSocket.
+pub struct OpenSocket(Arc<Process>);
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -44,6 +44,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::json;
 
 use crate::config::{Config, environment};
+use crate::serve::Start;
 use context::{Context, config_file};
 pub use outcome::{CliError, Exit};
 use output::Report;
@@ -65,7 +66,14 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the load balancer
-    Serve,
+    Serve {
+        /// Take over from the Usher that runs with the same store, without a gap; it ends when its connections have
+        #[arg(long)]
+        upgrade: bool,
+        /// Start `usher serve` in the background, owned by the service manager, and return
+        #[arg(long, hide = true)]
+        detach: bool,
+    },
     /// Validate the configuration
     Check {
         /// Also try the store and every BBB server: address, secret, clock, version
@@ -116,7 +124,8 @@ fn carry_out(command: Command, asked_config: Option<PathBuf>, json: bool) -> Res
     match command {
         Command::Completions { shell } => Ok(completions(shell)),
         Command::Check { online } => in_runtime(check::run(file, online)),
-        Command::Serve => serve(load(file.as_deref())?, file),
+        Command::Serve { detach: true, .. } => detach(),
+        Command::Serve { upgrade, .. } => serve(load(file.as_deref())?, file, upgrade),
         Command::Demo => demo::run(json),
         Command::Restore(args) => backup::restore(&load(file.as_deref())?, &args),
         command => {
@@ -138,9 +147,19 @@ async fn on_store(context: &Context, command: Command) -> Result<Report, CliErro
 }
 
 /// Returns when the server has stopped.
-fn serve(config: Config, file: Option<PathBuf>) -> Result<Report, CliError> {
-    crate::serve::run(config, file).map_err(|error| CliError::Failed(error.to_string()))?;
+fn serve(config: Config, file: Option<PathBuf>, upgrade: bool) -> Result<Report, CliError> {
+    let start = if upgrade { Start::Upgrade } else { Start::Fresh };
+    crate::serve::run(config, file, start).map_err(|error| CliError::Failed(error.to_string()))?;
     Ok(Report::new("", json!({ "stopped": true })))
+}
+
+/// The part of SIGUSR2 that a process of its own plays.
+fn detach() -> Result<Report, CliError> {
+    let started = crate::serve::detach();
+    started.map_err(|error| {
+        CliError::Failed(format!("the new Usher cannot be started: {error}; is the program there?"))
+    })?;
+    Ok(Report::new("", json!({ "started": true })))
 }
 
 /// The checked configuration, or one sentence; `usher check` prints all problems.

@@ -183,5 +183,6 @@ impl Rules<'_> {
         let threads = format!("write a number between 0 (one per core) and {}", defaults::MAX_THREADS);
         self.require(process.threads <= defaults::MAX_THREADS, "process.threads", threads);
         self.require(process.grace_stop <= LONGEST, "process.grace_stop", "write at most \"30days\"");
+        self.require(process.grace_upgrade <= LONGEST, "process.grace_upgrade", "write at most \"30days\"");
     }
 }

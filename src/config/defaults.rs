@@ -129,6 +129,8 @@ pub const L4_CONNECTIONS: usize = CONNECTIONS / 2;
 pub const MAX_THREADS: usize = 1024;
 /// Longer than any ordinary call on the way, shorter than systemd's 90 s.
 pub const GRACE_STOP: Duration = Duration::from_secs(10);
+/// Longer than a lecture: whoever is in a meeting during an upgrade stays in it to its end.
+pub const GRACE_UPGRADE: Duration = Duration::from_secs(4 * 3600);
 
 /// What Usher does without a configuration file.
 pub fn config() -> Config {
@@ -177,7 +179,7 @@ pub fn config() -> Config {
             exempt: exempt(),
         },
         log: Log { format: LogFormat::Text, level: log::LevelFilter::Info, access: true },
-        process: Process { threads: 0, grace_stop: GRACE_STOP },
+        process: Process { threads: 0, grace_stop: GRACE_STOP, grace_upgrade: GRACE_UPGRADE, upgrade_socket: None },
         sources: Sources(BTreeMap::new()),
     }
 }

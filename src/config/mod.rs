@@ -16,7 +16,7 @@ mod sections;
 mod value;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use defaults::{ADMIN_CONNECTIONS, MAX_HEAD};
 pub use l4::*;
@@ -93,6 +93,12 @@ impl Config {
         Err(Problems::sorted(problems))
     }
 
+    /// Where a process hands its listening sockets over to the one that comes after it.
+    pub fn upgrade_socket(&self) -> PathBuf {
+        let StoreUrl::Sqlite(file) = &self.store.url;
+        self.process.upgrade_socket.clone().unwrap_or_else(|| file.with_added_extension("upgrade"))
+    }
+
     /// Keys that differ in `new` and that a reload cannot apply.
     pub fn restart_needed(&self, new: &Config) -> Vec<&'static str> {
         let differences = [
@@ -110,6 +116,7 @@ impl Config {
             ),
             ("log.format", self.log.format != new.log.format),
             ("process.threads", self.process.threads != new.process.threads),
+            ("process.upgrade_socket", self.upgrade_socket() != new.upgrade_socket()),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
@@ -118,8 +125,6 @@ impl Config {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     fn parse(text: &str) -> Result<Config, Problems> {
@@ -179,7 +184,6 @@ mod tests {
             "[recordings]\nspool = \"/x\"",
             "[load]\nprofile = \"network\"",
             "[load.history]\nsessions = 20",
-            "[process]\ngrace_upgrade = \"4h\"",
         ];
         for text in cases {
             let told = told(text);

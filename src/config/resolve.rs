@@ -12,7 +12,7 @@ use super::sections::{
 use super::{Config, Sources, defaults, read_l4, value};
 
 /// Sections and keys promised by the documentation for later versions.
-const NOT_BUILT: [&str; 8] = [
+const NOT_BUILT: [&str; 7] = [
     "tls.acme",
     "recordings",
     "load.history",
@@ -20,7 +20,6 @@ const NOT_BUILT: [&str; 8] = [
     "load.expression",
     "load.limits.mem",
     "load.joins.queue_max",
-    "process.grace_upgrade",
 ];
 
 /// Reads every key; problems found on the way are added to `problems` and leave the default in place.
@@ -231,6 +230,8 @@ impl Keys<'_> {
         self.read("log.access", &mut config.log.access, value::flag);
         self.read("process.threads", &mut config.process.threads, value::whole);
         self.read("process.grace_stop", &mut config.process.grace_stop, value::duration);
+        self.read("process.grace_upgrade", &mut config.process.grace_upgrade, value::duration);
+        self.read("process.upgrade_socket", &mut config.process.upgrade_socket, value::file_or_none);
     }
 
     fn edge(&mut self, config: &mut Config) {

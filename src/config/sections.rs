@@ -257,4 +257,8 @@ pub struct Process {
     pub threads: usize,
     /// How long a stop waits for requests under way.
     pub grace_stop: Duration,
+    /// How long a process that another one has taken over from goes on with what is open.
+    pub grace_upgrade: Duration,
+    /// Where a process hands its listening sockets over; `None`: beside the store.
+    pub upgrade_socket: Option<PathBuf>,
 }

@@ -39,7 +39,7 @@ struct Ends {
 
 /// Reads, decides, connects. `None`: the connection is closed, counted, and logged if somebody should know.
 pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opened> {
-    if app.shared.process.is_draining() {
+    if app.shared.process.is_stopping() {
         return None;
     }
     let config = app.shared.config.load_full();

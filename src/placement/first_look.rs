@@ -14,13 +14,19 @@ impl Placer {
     /// backup: whoever is placed before they have been asked might get a twin. Not waited for longer than a moment,
     /// because a server that hangs must not hold up the others.
     pub(super) async fn first_look(&self) {
-        let looked = async {
-            while !self.unseen.lock().is_empty() {
-                tokio::time::sleep(FIRST_LOOK_PAUSE).await;
-            }
-        };
-        if tokio::time::timeout(FIRST_LOOK, looked).await.is_err() {
+        if tokio::time::timeout(FIRST_LOOK, self.looked()).await.is_err() {
             self.unseen.lock().clear();
+        }
+    }
+
+    /// Waits until every server has told its meetings or has not answered; `limit` at most.
+    pub async fn look_at_all(&self, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.looked()).await;
+    }
+
+    async fn looked(&self) {
+        while !self.unseen.lock().is_empty() {
+            tokio::time::sleep(FIRST_LOOK_PAUSE).await;
         }
     }
 

@@ -32,6 +32,8 @@ impl Placer {
 
     /// Takes in what other processes changed since the last time.
     pub async fn follow(&self) -> Result<(), StoreError> {
+        // Whoever comes second must not be told that there is no news while the first still takes it in.
+        let _turn = self.following.lock().await;
         let cursor = *self.cursor.lock();
         let changes = self.timed_store("changes", self.store.changes(cursor)).await?;
         if changes.configuration || changes.everything {
@@ -45,6 +47,18 @@ impl Placer {
             self.take_over(key).await;
         }
         self.write_kept().await
+    }
+
+    /// Asks the store for a meeting that this process does not know, but another one may just have made.
+    pub async fn look_up(&self, key: MeetingKey) {
+        if self.ledger.find(&key).is_some() {
+            return;
+        }
+        // The follower may be at it already.
+        let _turn = self.gate.enter(&key).await;
+        if self.ledger.find(&key).is_none() {
+            self.reread(&key).await;
+        }
     }
 
     /// All meetings of store and picture: each is read again like any other news, so that live figures stay and what the

@@ -52,6 +52,8 @@ pub struct Placer {
     pub(super) unwritten: Mutex<VecDeque<Unwritten>>,
     /// News of other processes about meetings that were being created here.
     pub(super) postponed: Mutex<HashSet<MeetingKey>>,
+    /// One at a time takes in what other processes changed.
+    pub(super) following: tokio::sync::Mutex<()>,
     /// Whole lists are read and taken over one at a time: an older one must not replace a newer one.
     pub(super) reading: tokio::sync::Mutex<()>,
 }
@@ -84,6 +86,7 @@ impl Placer {
             store_trouble: Mutex::default(),
             unwritten: Mutex::default(),
             postponed: Mutex::default(),
+            following: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
         }
     }

@@ -161,7 +161,9 @@ impl PublicApp {
                         let id = request.id;
                         connection.bytes.advance(length);
                         let Connection { stream, bytes, .. } = connection;
-                        return Next::Socket(Box::new(Socket::new(stream, bytes, tunnel, id)));
+                        // Counted before the request is not any more.
+                        let open = self.shared.process.begin_socket();
+                        return Next::Socket(Box::new(Socket::new(stream, bytes, tunnel, id, open)));
                     }
                     Err(kept) => kept,
                 }

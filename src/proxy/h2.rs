@@ -79,6 +79,8 @@ pub async fn serve(app: &Arc<PublicApp>, stream: Stream, arrival: Arrival<'_>) {
     let mut left = if arrival.place.is_crowded() { 1 } else { config.limits.requests_per_connection };
     let mut unreadable = 0;
     let mut timer = std::pin::pin!(sleep(patience));
+    let mut draining = std::pin::pin!(app.shared.process.draining());
+    let mut is_leaving = false;
     loop {
         // Driving goes on while all are at work, or their answers would never leave.
         let place = tokio::select! {
@@ -90,6 +92,12 @@ pub async fn serve(app: &Arc<PublicApp>, stream: Stream, arrival: Arrival<'_>) {
         let accepted = tokio::select! {
             biased;
             () = lane.ending.notified() => {
+                connection.graceful_shutdown();
+                continue;
+            }
+            // A client whose request crosses this on its way is still answered.
+            () = draining.as_mut(), if !is_leaving => {
+                is_leaving = true;
                 connection.graceful_shutdown();
                 continue;
             }
@@ -117,7 +125,7 @@ pub async fn serve(app: &Arc<PublicApp>, stream: Stream, arrival: Arrival<'_>) {
             Ok(None) | Err(_) => return,
         };
         left -= 1;
-        if left == 0 || app.shared.process.is_draining() {
+        if left == 0 {
             connection.graceful_shutdown();
             left = left.max(1);
         }
@@ -174,7 +182,7 @@ impl Lane {
             }
         }
         app.note(&request, &made, config);
-        if app.shared.process.is_draining() {
+        if app.shared.process.is_stopping() {
             // What is written is not yet sent: that is the connection's task, and the process waits for this one.
             sleep(LAST_WORDS).await;
         }

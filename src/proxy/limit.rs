@@ -170,7 +170,7 @@ pub fn settle(
 /// Makes a flooding caller wait; what is being finished before a stop does not.
 pub async fn slow_down(shared: &Shared) {
     let end = tokio::time::Instant::now() + PAUSE;
-    while tokio::time::Instant::now() < end && !shared.process.is_draining() {
+    while tokio::time::Instant::now() < end && !shared.process.is_stopping() {
         tokio::time::sleep(PAUSE / 10).await;
     }
 }

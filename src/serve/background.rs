@@ -9,11 +9,12 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
+use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
-use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::upgrade::Succession;
 use super::{certificates, reload};
 use crate::config::Config;
 use crate::placement::{FOLLOW_EVERY, WatchSettings, watch_servers};
@@ -25,19 +26,18 @@ const TICK_EVERY: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// The same while it fails, so that it is in use again soon after its recovery.
 const PING_FAILING_EVERY: Duration = Duration::from_millis(500);
-/// How long the listeners may take to open.
-const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
 pub struct Background {
     shared: Arc<Shared>,
     config_path: Option<PathBuf>,
     watch: Arc<ArcSwap<WatchSettings>>,
+    succession: Arc<Succession>,
 }
 
 impl Background {
-    pub fn new(shared: Arc<Shared>, config_path: Option<PathBuf>) -> Self {
+    pub fn new(shared: Arc<Shared>, config_path: Option<PathBuf>, succession: Arc<Succession>) -> Self {
         let watch = Arc::new(ArcSwap::from_pointee(watch_settings(&shared.config.load())));
-        Self { shared, config_path, watch }
+        Self { shared, config_path, watch, succession }
     }
 
     async fn follow_store(&self) {
@@ -91,33 +91,13 @@ impl Background {
         }
     }
 
-    /// Says READY only when the listeners take connections: Pingora opens them in its own time.
-    async fn announce(&self) {
+    /// Lets the listeners take connections, and says so. They are bound since the start, so whoever came meanwhile waits.
+    async fn open(&self, ready: ServiceReadyNotifier) {
+        if self.succession.take_over().await.is_err() {
+            return;
+        }
+        ready.notify_ready();
         let config = self.shared.config.load_full();
-        for address in config.listen.http.iter().chain(&config.listen.https).chain(&config.admin.listen) {
-            let reachable = reachable_form(*address);
-            let opened = tokio::time::timeout(OPEN_LIMIT, async {
-                while tokio::net::TcpStream::connect(reachable).await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            });
-            if opened.await.is_err() {
-                error!(address:% = address; "listener did not open");
-                return;
-            }
-        }
-        for address in config.l4.addresses() {
-            // Not by connecting, which would be passed on to the target.
-            let opened = tokio::time::timeout(OPEN_LIMIT, async {
-                while !is_taken(address) {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            });
-            if opened.await.is_err() {
-                error!(address:% = address; "listener did not open");
-                return;
-            }
-        }
         let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let (http, https) = (list(&config.listen.http), list(&config.listen.https));
         info!(http = http.as_str(), https = https.as_str(), version = env!("CARGO_PKG_VERSION"); "serving");
@@ -127,7 +107,7 @@ impl Background {
 
 #[async_trait]
 impl BackgroundService for Background {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let work = async {
             tokio::join!(
                 watch_servers(self.shared.placer.clone(), self.watch.clone()),
@@ -136,7 +116,8 @@ impl BackgroundService for Background {
                 self.tick_ledger(),
                 self.reload_on_hangup(),
                 certificates::watch(self.shared.clone()),
-                self.announce(),
+                self.succession.follow_signal(),
+                self.open(ready),
             )
         };
         tokio::select! {
@@ -152,23 +133,5 @@ fn watch_settings(config: &Config) -> WatchSettings {
         poll_interval: config.health.poll_interval,
         timeout: config.health.timeout,
         max_backoff: config.health.max_backoff,
-    }
-}
-
-/// Whether somebody listens there: with this option the kernel permits everything short of a second listener.
-fn is_taken(address: std::net::SocketAddr) -> bool {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let Ok(socket) = socket else { return true };
-    let _ = socket.set_reuseaddr(true);
-    socket.bind(address).is_err()
-}
-
-/// An address that listens on all interfaces is reached through loopback.
-fn reachable_form(address: std::net::SocketAddr) -> std::net::SocketAddr {
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
-        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
-        _ => address,
     }
 }

@@ -5,18 +5,15 @@
 //! says nothing is counted like everybody else. What stands before a handshake (PROXY protocol, a look at the name that
 //! is asked for) belongs into `PublicDoor::process_new`, which has the bare TCP stream.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::listeners::tls::Acceptor;
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::server::ShutdownWatch;
-use pingora::services::listening::Service;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -30,17 +27,6 @@ use crate::tls::Terms;
 const FIRST_READ: usize = 2048;
 /// The first byte of a TLS record that carries a handshake.
 const HANDSHAKE: u8 = 22;
-
-/// A service on `addresses` that gives `app` streams without buffers: a connection that says nothing costs little, and
-/// the readers behind have their own.
-pub fn listening<A: ServerApp + Send + Sync + 'static>(name: &str, app: A, addresses: &[SocketAddr]) -> Service<A> {
-    let mut service = Service::new(name.to_owned(), app);
-    for address in addresses {
-        let listener = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
-        service.add_listener(listener);
-    }
-    service
-}
 
 /// How a handshake ended.
 enum Shaken {

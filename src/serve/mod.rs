@@ -9,27 +9,32 @@ mod background;
 mod certificates;
 mod door;
 mod reload;
+mod sockets;
 mod stop;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pingora::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
+use pingora::listeners::TcpSocketOptions;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as PingoraServer};
+use pingora::services::ServiceHandle;
 use pingora::services::background::background_service;
-use pingora::services::listening::Service;
 
 pub use stop::Stop;
+pub use upgrade::detach;
 
 use crate::admin::AdminApp;
-use crate::config::{Config, L4Listener};
+use crate::config::Config;
 use crate::l4::{self, L4App};
 use crate::process::Shared;
 use crate::proxy::PublicApp;
 use background::Background;
-use door::{AdminDoor, PlainDoor, PublicDoor, listening};
+use door::{AdminDoor, PlainDoor, PublicDoor};
+use sockets::Sockets;
+use upgrade::{Succession, Takeover, TakeoverError};
 
 /// Why Usher did not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,41 +45,56 @@ pub enum ServeError {
     Store(#[from] crate::store::StoreError),
     #[error("cannot use the certificates: {0}; `usher check` lists everything")]
     Certificates(String),
+    #[error("the upgrade failed, the running Usher goes on: {0}")]
+    Upgrade(#[from] TakeoverError),
     #[error("cannot start: {0}")]
     Start(String),
+}
+
+/// Where the listening sockets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// They are opened.
+    Fresh,
+    /// The running Usher hands them over.
+    Upgrade,
 }
 
 /// Everything that is needed to serve, not yet serving.
 pub struct Server {
     shared: Arc<Shared>,
     config_path: Option<PathBuf>,
+    sockets: Arc<Sockets>,
+    takeover: Option<Takeover>,
 }
 
 impl Server {
-    /// Opens the store, reads it, and makes sure that the addresses are free. Must not be called inside a runtime.
-    pub fn prepare(config: Config, config_path: Option<PathBuf>) -> Result<Self, ServeError> {
-        for address in &config.listen.http {
-            try_to_listen("listen.http", *address)?;
-        }
-        for address in &config.listen.https {
-            try_to_listen("listen.https", *address)?;
-        }
-        for address in config.l4.addresses() {
-            try_to_listen("l4.listener", address)?;
-        }
-        if let Some(address) = config.admin.listen {
-            try_to_listen("admin.listen", address)?;
-        }
+    /// Opens the addresses, opens and reads the store. Must not be called inside a runtime.
+    pub fn prepare(config: Config, config_path: Option<PathBuf>, start: Start) -> Result<Self, ServeError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| ServeError::Start(error.to_string()))?;
-        let shared = runtime.block_on(assemble::assemble(config))?;
-        Ok(Self { shared, config_path })
+        match start {
+            // An address that is taken says more than a store that another Usher uses.
+            Start::Fresh => {
+                let sockets = Arc::new(Sockets::open(&config, Vec::new())?);
+                let shared = runtime.block_on(assemble::assemble(config))?;
+                Ok(Self { shared, config_path, sockets, takeover: None })
+            }
+            // The running Usher is asked for nothing before all else is in order.
+            Start::Upgrade => {
+                let shared = runtime.block_on(assemble::assemble(config))?;
+                let config = shared.config.load_full();
+                let (takeover, inherited) = Takeover::begin(&config.upgrade_socket())?;
+                let sockets = Arc::new(Sockets::open(&config, inherited)?);
+                Ok(Self { shared, config_path, sockets, takeover: Some(takeover) })
+            }
+        }
     }
 
-    /// Serves until `stop` says otherwise, then returns.
-    pub fn run(self, stop: Stop) {
+    /// Serves until `stop` says otherwise, then returns. The error: the running Usher did not let go.
+    pub fn run(self, stop: Stop) -> Result<(), ServeError> {
         let config = self.shared.config.load_full();
         let conf = ServerConf {
             threads: worker_threads(config.process.threads),
@@ -87,65 +107,68 @@ impl Server {
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
 
-        let public = Arc::new(PublicApp::new(self.shared.clone()));
+        let listeners = self.add_listeners(&mut server, &config);
+        let succession = Arc::new(Succession::new(self.takeover, &stop, &self.sockets, &self.shared));
+        let signal = stop.watch(self.shared.clone());
+        let background = Background::new(self.shared, self.config_path, succession.clone());
+        let background = server.add_service(background_service("background", background));
+        for listener in listeners {
+            listener.add_dependency(&background);
+        }
+        server.run(RunArgs { shutdown_signal: Box::new(signal) });
+        let failure = succession.failure();
+        if failure.is_none() {
+            log::info!("stopped");
+        }
+        crate::log::flush();
+        failure.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    fn add_listeners(&self, server: &mut PingoraServer, config: &Config) -> Vec<ServiceHandle> {
+        let (shared, sockets) = (&self.shared, &self.sockets);
+        let mut added = Vec::new();
+        let public = Arc::new(PublicApp::new(shared.clone()));
         if !config.listen.http.is_empty() {
-            server.add_service(listening(
-                "public",
-                PlainDoor::new(self.shared.clone(), public.clone()),
-                &config.listen.http,
-            ));
+            let door = PlainDoor::new(shared.clone(), public.clone());
+            added.push(server.add_service(sockets.service("public", door, &config.listen.http, None)));
         }
         if !config.listen.https.is_empty() {
-            let door = PublicDoor::new(self.shared.clone(), public);
-            server.add_service(listening("https", door, &config.listen.https));
+            let door = PublicDoor::new(shared.clone(), public);
+            added.push(server.add_service(sockets.service("https", door, &config.listen.https, None)));
         }
         if let Some(address) = config.admin.listen {
-            let admin = AdminApp::new(self.shared.clone());
+            let admin = AdminApp::new(shared.clone());
             if config.admin.tls.is_some() {
-                let mut service = listening("admin", AdminDoor::new(self.shared.clone(), admin), &[address]);
-                service.threads = Some(1);
-                server.add_service(service);
+                let door = AdminDoor::new(shared.clone(), admin);
+                let mut listening = sockets.service("admin", door, &[address], None);
+                listening.service.threads = Some(1);
+                added.push(server.add_service(listening));
             } else {
-                let mut service = listening("admin", admin, &[address]);
-                service.threads = Some(1);
-                server.add_service(service);
+                let mut listening = sockets.service("admin", admin, &[address], None);
+                listening.service.threads = Some(1);
+                added.push(server.add_service(listening));
             }
         }
         for listener in &config.l4.listeners {
-            server.add_service(l4_service(&self.shared, listener));
+            let mut options = TcpSocketOptions::default();
+            options.tcp_keepalive = Some(l4::keepalive());
+            let (name, app) = (format!("l4 {}", listener.name), L4App::new(shared.clone(), listener));
+            added.push(server.add_service(sockets.service(&name, app, &listener.listen, Some(options))));
         }
-        let background = Background::new(self.shared.clone(), self.config_path);
-        server.add_service(background_service("background", background));
-
-        let signal = stop.watch(self.shared.clone());
-        server.run(RunArgs { shutdown_signal: Box::new(signal) });
-        log::info!("stopped");
-        crate::log::flush();
+        added
     }
 }
 
 /// `usher serve`: prepares, runs, and returns after SIGTERM or SIGINT.
-pub fn run(config: Config, config_path: Option<PathBuf>) -> Result<(), ServeError> {
-    run_until(Stop::on_signals(), config, config_path)
+pub fn run(config: Config, config_path: Option<PathBuf>, start: Start) -> Result<(), ServeError> {
+    crate::log::start(config.log.format, config.log.level);
+    Server::prepare(config, config_path, start)?.run(Stop::on_signals())
 }
 
-/// The same with another way to stop. Must not be called inside a runtime.
+/// The same inside another program, with another way to stop. Must not be called inside a runtime.
 pub fn run_until(stop: Stop, config: Config, config_path: Option<PathBuf>) -> Result<(), ServeError> {
     crate::log::start(config.log.format, config.log.level);
-    Server::prepare(config, config_path)?.run(stop);
-    Ok(())
-}
-
-/// Pingora's buffers are left out: a relay has its own, and only while bytes flow.
-fn l4_service(shared: &Arc<Shared>, listener: &L4Listener) -> Service<L4App> {
-    let mut service = Service::new(format!("l4 {}", listener.name), L4App::new(shared.clone(), listener));
-    for address in &listener.listen {
-        let mut options = TcpSocketOptions::default();
-        options.tcp_keepalive = Some(l4::keepalive());
-        let endpoint = ListenerConfig::tcp(address.to_string()).tcp_socket_options(options);
-        service.add_listener(endpoint.l4_buffer(L4BufferSettings::unbuffered()));
-    }
-    service
+    Server::prepare(config, config_path, Start::Fresh)?.run(stop)
 }
 
 /// Pingora panics at 0, which is our word for one per core.
@@ -153,12 +176,5 @@ fn worker_threads(wished: usize) -> usize {
     match wished {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         wished => wished,
-    }
-}
-
-fn try_to_listen(key: &'static str, address: SocketAddr) -> Result<(), ServeError> {
-    match std::net::TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(ServeError::Listen { key, address, error }),
     }
 }

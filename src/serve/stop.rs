@@ -1,7 +1,10 @@
-//! How a process ends: open requests are finished, within `process.grace_stop`, then everything stops.
+//! How a process ends.
 //!
-//! Pingora's own graceful stop sleeps the whole grace period even when idle, so the waiting is done here and Pingora
-//! is then told to stop fast.
+//! Told to stop, it finishes open requests within `process.grace_stop` and ends what would go on for hours. When another
+//! Usher has taken over, it goes on with what is open until that has ended, for `process.grace_upgrade` at most, and its
+//! connections are closed by nobody but their clients or `limits.keepalive`: a client whose next request is on its way
+//! would lose it. Pingora's own graceful stop sleeps the whole grace period even when idle, so the waiting is done here
+//! and Pingora is then told to stop fast.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +20,10 @@ use crate::process::{Process, Shared};
 
 /// How long relays may take to end when they are told to.
 const RELAYS_END: Duration = Duration::from_millis(500);
+/// How often it is looked whether all has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The same while that may take hours.
+const LOOK_SELDOM: Duration = Duration::from_millis(200);
 
 /// What ends the process.
 pub struct Stop {
@@ -36,6 +43,16 @@ impl Stop {
         (Self { signals: false, asked: asked.clone() }, asked)
     }
 
+    /// `notify_one` on it stops the process too.
+    pub(super) fn handle(&self) -> Arc<Notify> {
+        self.asked.clone()
+    }
+
+    /// This process is alone with its signals; a server inside another program leaves them to that.
+    pub(super) fn comes_by_signals(&self) -> bool {
+        self.signals
+    }
+
     pub(super) fn watch(self, shared: Arc<Shared>) -> Watch {
         Watch { stop: self, shared }
     }
@@ -47,7 +64,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    async fn wait(&self) {
+    /// Waits until the process is told to stop.
+    async fn asked(&self) {
         if !self.stop.signals {
             return self.stop.asked.notified().await;
         }
@@ -58,7 +76,43 @@ impl Watch {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = self.stop.asked.notified() => {}
         }
+    }
+
+    /// After another Usher has taken over: waits until everything has ended by itself or time is up.
+    async fn outlive(&self) {
+        let process = &self.shared.process;
+        let grace = self.shared.config.load().process.grace_upgrade;
+        let (sockets, connections) = (process.sockets(), process.connections());
+        info!(websockets = sockets, connections = connections, relays = process.in_flight(),
+            limit_s = grace.as_secs(); "going on with what is open");
+        let ended = async {
+            while process.connections() + process.in_flight() > 0 || process.has_elder() {
+                tokio::time::sleep(LOOK_SELDOM).await;
+            }
+        };
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            info!(websockets = process.sockets(); "process.grace_upgrade is over");
+        }
+    }
+
+    async fn stop(&self) {
+        let process = &self.shared.process;
+        process.stop();
+        let grace = self.shared.config.load().process.grace_stop;
+        info!(open = process.in_flight(), limit_ms = grace.as_millis() as u64; "stopping");
+        let finished = async {
+            while process.in_flight() > 0 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = finished => {}
+            () = self.asked() => {} // asked twice: now
+            () = tokio::time::sleep(grace) => {}
+        }
+        end_relays(process).await;
     }
 }
 
@@ -66,31 +120,28 @@ impl Watch {
 async fn end_relays(process: &Process) {
     process.drain.begin();
     let deadline = Instant::now() + RELAYS_END;
-    while process.in_flight() > 0 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    while process.in_flight() + process.sockets() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Watch {
     async fn recv(&self) -> ShutdownSignal {
-        self.wait().await;
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let process = &self.shared.process;
-        process.start_draining();
-        let grace = self.shared.config.load().process.grace_stop;
-        info!(open = process.in_flight(), limit_ms = grace.as_millis() as u64; "stopping");
-        let finished = async {
-            while process.in_flight() > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        let outlived = async {
+            self.shared.process.draining().await;
+            self.outlive().await;
         };
         tokio::select! {
-            () = finished => {}
-            () = self.wait() => {} // asked twice: now
-            () = tokio::time::sleep_until(Instant::now() + grace) => {}
+            () = self.asked() => {
+                // To systemd a process that was taken over from is not the service any more.
+                if !self.shared.process.is_draining() {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                }
+            }
+            () = outlived => {}
         }
-        end_relays(process).await;
+        self.stop().await;
         ShutdownSignal::FastShutdown
     }
 }

@@ -35,3 +35,4 @@ mod store_races;
 mod store_trouble;
 mod tenants;
 mod tls;
+mod upgrading;

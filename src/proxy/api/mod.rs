@@ -117,6 +117,9 @@ pub async fn answer(
         Ok(places) => places,
         Err(refused) => return refused,
     };
+    if shared.process.has_company() {
+        take_in_news(&caller).await;
+    }
     if call == Call::Join {
         return join::join(caller);
     }
@@ -147,6 +150,24 @@ async fn dispatch(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answ
             Err(ApiError::unsupported())
         }
     }
+}
+
+/// Another Usher answers calls beside this one: what it has just made may be missing in the picture.
+async fn take_in_news(caller: &Caller<'_>) {
+    let placer = &caller.shared.placer;
+    let news = async {
+        match (caller.call, caller.meeting_key()) {
+            // A create asks the store anyway.
+            (Call::Create, _) => {}
+            (Call::GetMeetings | Call::GetSessions, _) => {
+                // If it fails the picture is as good as ever, and the log says why.
+                let _ = placer.follow().await;
+            }
+            (_, Ok(key)) => placer.look_up(key).await,
+            (_, Err(_)) => {}
+        }
+    };
+    let _ = tokio::time::timeout(caller.left(), news).await;
 }
 
 /// The version document; needs no checksum, and ignores one.

@@ -7,7 +7,7 @@ use pingora::protocols::Stream;
 use prometheus::IntGauge;
 
 use super::tunnel::Tunnel;
-use crate::process::Shared;
+use crate::process::{OpenSocket, Shared};
 use crate::relay::Direction;
 
 /// Everything that a WebSocket needs for its hours, and nothing else.
@@ -18,16 +18,17 @@ pub struct Socket {
     tunnel: Tunnel,
     /// Of the request that opened it.
     id: String,
+    open: OpenSocket,
 }
 
 impl Socket {
-    pub fn new(stream: Stream, sent: BytesMut, tunnel: Tunnel, id: String) -> Self {
-        Self { stream, sent, tunnel, id }
+    pub fn new(stream: Stream, sent: BytesMut, tunnel: Tunnel, id: String, open: OpenSocket) -> Self {
+        Self { stream, sent, tunnel, id, open }
     }
 
     /// Carries it until one side ends.
     pub async fn run(self: Box<Self>, shared: &Shared) {
-        let Self { stream, sent, tunnel, id } = *self;
+        let Self { stream, sent, tunnel, id, open: _open } = *self;
         let server = tunnel.place().record.clone();
         let name = server.name.as_str();
         let metrics = &shared.metrics;

@@ -17,7 +17,7 @@ pub use browser::{Browser, Network};
 pub use browser_session::{Session, form};
 pub use chromium::{ARGUMENTS, BROWSER_LIMIT, Chromium, Tab};
 pub use front_end::{Answer, FrontEnd, Xml};
-pub use pool::{Builder, Pool, TenantBuilder, free_port};
+pub use pool::{Builder, Pool, TenantBuilder, free_port, reserved_port, signal};
 pub use second::Second;
 pub use wait::{eventually, eventually_or, eventually_within};
 pub use wire::{Said, connect_from, get_raw, say, say_on, send_raw};

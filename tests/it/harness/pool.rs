@@ -224,9 +224,25 @@ impl Pool {
 
     /// Starts `usher serve` without waiting for anything.
     pub fn start_process(&self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let child = self.launched(&["serve"]).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let child = self.spawn(&["serve"]);
         *self.process.lock().unwrap() = Some(child);
+    }
+
+    /// Starts `usher serve --upgrade` without waiting for anything: the pool's process from now on. The one before it.
+    pub fn start_upgrade(&self) -> Predecessor {
+        let child = self.spawn(&["serve", "--upgrade"]);
+        Predecessor(self.process.lock().unwrap().replace(child))
+    }
+
+    /// What an upgrade failed to replace is the pool's process again.
+    pub fn take_back(&self, old: Predecessor) {
+        *self.process.lock().unwrap() = old.into_child();
+    }
+
+    /// A process that writes to the common log.
+    fn spawn(&self, words: &[&str]) -> Child {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        self.launched(words).stderr(log).stdout(Stdio::null()).spawn().unwrap()
     }
 
     /// Waits until no enabled server is in health `unknown` and readiness says yes.
@@ -341,8 +357,7 @@ impl Pool {
 
     /// Sends a signal by name (`TERM`, `HUP`, `KILL`) to our own `usher serve`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
-        assert!(status.success());
+        signal(self.pid(), name);
     }
 
     /// kill -9, and gone when this returns.
@@ -364,6 +379,44 @@ impl Pool {
     }
 }
 
+/// A process that was taken over from; ends with this.
+pub struct Predecessor(Option<Child>);
+
+impl Predecessor {
+    /// Whether it has ended by itself, and how.
+    pub fn exit(&mut self) -> Option<Option<i32>> {
+        self.0.as_mut().unwrap().try_wait().unwrap().map(|status| status.code())
+    }
+
+    pub async fn wait_exit(mut self) -> Option<i32> {
+        let mut ended = || self.exit();
+        eventually("the old usher ends", || std::future::ready(ended())).await
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.0.as_ref().unwrap().id(), name);
+    }
+
+    fn into_child(mut self) -> Option<Child> {
+        self.0.take()
+    }
+}
+
+impl Drop for Predecessor {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends a signal by name to a process that this test has started.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
+    assert!(status.success());
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         self.kill();
@@ -380,7 +433,7 @@ impl Drop for Pool {
 
 /// A port that nobody else gets as long as the socket lives: bound, but not listening, it lets `usher serve` listen
 /// there, and again after a restart. (Linux allows the second bind.)
-fn reserved_port() -> (u16, TcpSocket) {
+pub fn reserved_port() -> (u16, TcpSocket) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
