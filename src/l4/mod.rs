@@ -34,8 +34,6 @@ use known::Known;
 use targets::{Held, Targets};
 use told::Told;
 
-pub use connect::keepalive;
-
 /// One listener's application.
 pub struct L4App {
     shared: Arc<Shared>,

@@ -83,7 +83,7 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opened> {
         refuse_name(app, &mut stream, name.as_deref()).await;
         return None;
     };
-    let (mut server, held) = reach(app, listener, &targets).await?;
+    let (mut server, held) = reach(app, listener, config.limits.dead_after, &targets).await?;
     let mut first = header(proxy, ends);
     let sent = bytes.len() as u64;
     first.append(&mut bytes);
@@ -228,11 +228,16 @@ async fn refuse_name(app: &L4App, stream: &mut Stream, name: Option<&str>) {
 }
 
 /// Connects to the best of `targets`; to the next if that fails, since nothing has been sent yet.
-async fn reach(app: &L4App, listener: &L4Listener, targets: &[Target]) -> Option<(TcpStream, Held)> {
+async fn reach(
+    app: &L4App,
+    listener: &L4Listener,
+    dead_after: Duration,
+    targets: &[Target],
+) -> Option<(TcpStream, Held)> {
     let mut tried = Vec::new();
     while let Some((index, held)) = app.targets.choose(targets, &tried) {
         let target = &targets[index];
-        let error = match connect::connect(target, listener.connect_timeout, &listener.listen).await {
+        let error = match connect::connect(target, listener.connect_timeout, dead_after, &listener.listen).await {
             Ok(server) => {
                 held.worked();
                 return Some((server, held));

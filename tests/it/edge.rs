@@ -6,7 +6,9 @@
 mod announced;
 mod carrying;
 mod frames;
+mod links;
 mod origin;
 mod secure;
 mod sessions;
 mod sockets;
+mod sources;

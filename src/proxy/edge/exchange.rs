@@ -108,8 +108,8 @@ impl Edge {
     }
 
     async fn connect(&self, way: &Way<'_>, config: &Config) -> Result<Wire, Failure> {
-        let limit = config.edge.connect_timeout;
-        self.upstreams.connect(&way.place.destination, limit).await.map_err(Failure::Connect)
+        let (limit, dead_after) = (config.edge.connect_timeout, config.limits.dead_after);
+        self.upstreams.connect(&way.place.destination, limit, dead_after).await.map_err(Failure::Connect)
     }
 
     fn passing(&self, head: Head, wire: Wire, bytes: BytesMut, way: &Way<'_>, config: &Config) -> Passing {

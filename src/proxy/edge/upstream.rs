@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::relay;
+
 /// Below nginx' keep-alive of 75 s, so that a kept connection is rarely a dead one.
 const KEPT: Duration = Duration::from_secs(50);
 
@@ -79,18 +81,19 @@ impl Upstreams {
         }
     }
 
-    /// A new connection within `limit`, TLS included. The error is for the operator.
-    pub async fn connect(&self, to: &Destination, limit: Duration) -> io::Result<Wire> {
-        match tokio::time::timeout(limit, self.open(to)).await {
+    /// A new connection within `limit`, TLS included; a server that is silent for `dead_after` is given up later. The error
+    /// is for the operator.
+    pub async fn connect(&self, to: &Destination, limit: Duration, dead_after: Duration) -> io::Result<Wire> {
+        match tokio::time::timeout(limit, self.open(to, dead_after)).await {
             Ok(opened) => opened,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit:?}"))),
         }
     }
 
-    async fn open(&self, to: &Destination) -> io::Result<Wire> {
+    async fn open(&self, to: &Destination, dead_after: Duration) -> io::Result<Wire> {
         let host = to.host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((host, to.port)).await?;
-        stream.set_nodelay(true)?;
+        relay::prepare(&stream, dead_after);
         if !to.tls {
             return Ok(Wire::Plain(stream));
         }
