@@ -55,12 +55,13 @@ fn head(target: &[u8], headers: &[(&str, &[u8])]) -> Option<RequestHeader> {
 /// A call is reached by exactly one spelling of its path, and that spelling needs no decoding.
 fn routes_only_the_plain_spelling(path: &str) {
     let route = Route::of(path);
-    assert!(["api", "health", "landing", "none"].contains(&route.label()));
+    assert!(["api", "health", "landing", "challenge", "none"].contains(&route.label()));
     let (tenant, segment) = match route {
         Route::Api { tenant, segment } => (tenant, segment),
         Route::Livez => return assert_eq!(path, "/livez"),
         Route::Readyz => return assert_eq!(path, "/readyz"),
         Route::Landing => return assert_eq!(path, "/"),
+        Route::Challenge(token) => return assert_eq!(path, format!("/.well-known/acme-challenge/{token}")),
         Route::Nothing => return,
         Route::Client => panic!("only the edge knows servers"),
     };

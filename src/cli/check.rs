@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use url::Url;
 
 use super::context::Context;
 use super::outcome::CliError;
@@ -17,8 +18,8 @@ use super::output::{Report, Table};
 use crate::bbb::{self, Version};
 use crate::client::{BbbClient, Body, ClientSettings};
 use crate::clock::{Clock, Millis, SystemClock};
-use crate::config::{Config, Problem, Problems, environment};
-use crate::store::ServerRecord;
+use crate::config::{Config, EdgeMode, Problem, Problems, environment};
+use crate::store::{ServerRecord, TenantRecord};
 use crate::tls::{Tls, Weight};
 
 /// A `Date` header counts whole seconds and travels a while; more than this is a wrong clock.
@@ -34,7 +35,7 @@ pub async fn run(file: Option<PathBuf>, online: bool) -> Result<Report, CliError
     if !problems.0.is_empty() {
         return Ok(bad(&shown, &problems, &warnings));
     }
-    if online && !config.listen.https.is_empty() {
+    if online && config.https_addresses().next().is_some() {
         warnings.extend(hosts_without_certificate(&config, &tls).await);
     }
     let good = format!("configuration ok ({shown}){}", in_lines(&warnings));
@@ -46,16 +47,30 @@ pub async fn run(file: Option<PathBuf>, online: bool) -> Result<Report, CliError
     Ok(report)
 }
 
-/// Names of tenants that browsers would be warned at. What else is wrong with the store is told by the rest.
+/// Names that browsers would be warned at: those of tenants, and of servers whose traffic is carried by host. What else is wrong with the store is told by the rest.
 async fn hosts_without_certificate(config: &Config, tls: &Tls) -> Vec<Problem> {
     let Ok(context) = Context::open(config.clone()).await else { return Vec::new() };
     let tenants = context.store.tenants().await.unwrap_or_default();
-    let hosts = tenants.iter().flat_map(|tenant| tenant.hosts.iter().map(move |host| (&tenant.name, host)));
-    let bare = hosts.filter(|(_, host)| !tls.public.certificates.cover(host));
-    bare.map(|(tenant, host)| Problem {
+    let of_tenant = |tenant: TenantRecord| {
+        let whose = format!("of tenant {}", tenant.name);
+        tenant.hosts.into_iter().map(move |host| (host, whose.clone()))
+    };
+    let mut hosts: Vec<(String, String)> = tenants.into_iter().flat_map(of_tenant).collect();
+    if config.edge.mode == EdgeMode::Host {
+        let servers = context.store.servers().await.unwrap_or_default();
+        hosts.extend(servers.iter().filter_map(|server| {
+            let url = Url::parse(&server.url).ok().filter(|url| url.scheme() == "https")?;
+            Some((
+                url.host_str()?.to_owned(),
+                format!("of server {}, whose traffic comes here (edge.mode)", server.name),
+            ))
+        }));
+    }
+    let bare = hosts.into_iter().filter(|(host, _)| !tls.public.certificates.cover(host));
+    bare.map(|(host, whose)| Problem {
         path: "tls.certificates".to_owned(),
         line: None,
-        text: format!("none has the name {host} of tenant {tenant}"),
+        text: format!("none has the name {host} {whose}"),
     })
     .collect()
 }

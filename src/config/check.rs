@@ -49,7 +49,7 @@ impl Rules<'_> {
 
     fn listeners(&mut self) {
         let listen = &self.config.listen;
-        let is_any = !listen.http.is_empty() || !listen.https.is_empty();
+        let is_any = !listen.http.is_empty() || self.config.https_addresses().next().is_some();
         self.require(is_any, "listen.http", "write at least one address such as \"0.0.0.0:80\"");
         let mut seen = HashSet::new();
         for address in &listen.http {
@@ -63,7 +63,14 @@ impl Rules<'_> {
         let has_certificate = listen.https.is_empty() || !self.config.tls.certificates.is_empty();
         self.require(has_certificate, "listen.https", "needs a certificate; write tls.certificates");
         // Behind a proxy that terminates TLS there is no HTTPS listener, but an https:// address.
-        let is_somewhere = !listen.https.is_empty() || listen.public_url.scheme() == "https";
+        let has_certificate =
+            self.config.l4.https_addresses().next().is_none() || !self.config.tls.certificates.is_empty();
+        self.require(
+            has_certificate,
+            read_l4::PATH,
+            "the target \"https\" needs a certificate; write tls.certificates",
+        );
+        let is_somewhere = self.config.https_addresses().next().is_some() || listen.public_url.scheme() == "https";
         let where_to = "needs listen.https, or a public_url that begins with https://";
         self.require(!listen.redirect_to_https || is_somewhere, "listen.redirect_to_https", where_to);
         let admin = &self.config.admin;

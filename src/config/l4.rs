@@ -83,6 +83,8 @@ pub enum L4Destination {
     Server { name: String, port: u16 },
     /// To the server that the client has named.
     NamedServer { port: u16 },
+    /// To nobody: TLS ends here, as on `listen.https`.
+    Https,
 }
 
 /// One address of equal ones.
@@ -112,6 +114,14 @@ impl L4 {
     /// All addresses that are listened on.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.listeners.iter().flat_map(|listener| listener.listen.iter().copied())
+    }
+
+    /// The addresses on which some connections are not handed on: TLS ends here.
+    pub fn https_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let ends_here = |one: &&L4Listener| {
+            one.routes.iter().map(|route| &route.to).chain(&one.rest).any(|to| *to == L4Destination::Https)
+        };
+        self.listeners.iter().filter(ends_here).flat_map(|listener| listener.listen.iter().copied())
     }
 
     /// The names of the servers that connections are sent to.

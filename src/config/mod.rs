@@ -16,6 +16,7 @@ mod sections;
 mod value;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use defaults::{ADMIN_CONNECTIONS, MAX_HEAD};
@@ -97,6 +98,11 @@ impl Config {
     pub fn upgrade_socket(&self) -> PathBuf {
         let StoreUrl::Sqlite(file) = &self.store.url;
         self.process.upgrade_socket.clone().unwrap_or_else(|| file.with_added_extension("upgrade"))
+    }
+
+    /// Where TLS ends here: the HTTPS listeners, and ports that they share with layer 4.
+    pub fn https_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.https.iter().copied().chain(self.l4.https_addresses())
     }
 
     /// Keys that differ in `new` and that a reload cannot apply.

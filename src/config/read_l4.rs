@@ -18,6 +18,8 @@ const MOST: usize = 256;
 /// Highest weight of a target.
 const HEAVIEST: u32 = 1000;
 
+/// The target that is this Usher itself.
+const HTTPS: &str = "https";
 const PROXY_OUT: [(&str, ProxyOut); 3] = [("off", ProxyOut::Off), ("v1", ProxyOut::V1), ("v2", ProxyOut::V2)];
 const LISTENER_KEYS: &str = "name, listen, route, target, server, port, proxy_protocol_in, proxy_protocol_out, \
                              connect_timeout, idle_timeout, hello_timeout and connections";
@@ -210,6 +212,10 @@ impl<'a> Table<'a> {
     }
 
     fn destination(&mut self) -> Option<L4Destination> {
+        if self.entries.get("target") == Some(&Value::Text(HTTPS.to_owned())) && !self.entries.contains_key("server") {
+            self.entries.remove("target");
+            return Some(L4Destination::Https);
+        }
         let targets = self.take("target", targets);
         let server = self.take("server", label);
         match (targets, server) {
@@ -326,8 +332,11 @@ fn weighted(item: &Value) -> Result<L4Target, String> {
 }
 
 fn target(text: &str, weight: u32) -> Result<L4Target, String> {
-    let wrong =
-        || format!("\"{text}\" is no target; write a host and a port such as \"10.0.0.5:443\" or \"[fd00::5]:443\"");
+    let wrong = || {
+        format!(
+            "\"{text}\" is no target; write a host and a port such as \"10.0.0.5:443\" or \"[fd00::5]:443\", or \"https\" alone"
+        )
+    };
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
     let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
@@ -389,7 +398,7 @@ mod tests {
         let page = include_str!("../../docs/layer-4.md");
         let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
         let whole: Vec<&str> = blocks.filter(|block| block.contains("listen = ")).collect();
-        assert_eq!(whole.len(), 3);
+        assert_eq!(whole.len(), 4);
         for example in whole {
             assert_eq!(parse(example).map(|l4| l4.listeners.len()), Ok(1), "{example}");
         }

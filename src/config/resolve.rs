@@ -84,6 +84,7 @@ impl Keys<'_> {
         self.admin_tls(config);
         self.read("tls.certificates", &mut config.tls.certificates, value::certificates);
         self.read("tls.hsts", &mut config.tls.hsts, value::hsts_or_none);
+        self.read("tls.challenge_webroot", &mut config.tls.challenge_webroot, value::file_or_none);
         self.read("store.url", &mut config.store.url, value::store_url);
     }
 

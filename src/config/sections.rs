@@ -54,6 +54,8 @@ pub struct Tls {
     pub certificates: Vec<CertificateFiles>,
     /// Value of `Strict-Transport-Security` on answers over HTTPS.
     pub hsts: Option<String>,
+    /// The folder of an ACME client's HTTP-01 tokens: what certbot calls webroot.
+    pub challenge_webroot: Option<PathBuf>,
 }
 
 /// A certificate with its chain, and its key: PEM files.

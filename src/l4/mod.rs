@@ -19,11 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use async_trait::async_trait;
 use log::info;
-use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
-use pingora::server::ShutdownWatch;
 use tokio::net::TcpStream;
 
 use crate::config::{Config, L4Listener};
@@ -31,6 +28,7 @@ use crate::limit;
 use crate::process::Shared;
 use crate::relay::relay;
 use known::Known;
+use opening::Opening;
 use targets::{Held, Targets};
 use told::Told;
 
@@ -118,12 +116,15 @@ impl L4App {
     }
 }
 
-#[async_trait]
-impl ServerApp for L4App {
-    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
-        if let Some(opened) = opening::open(self, stream).await {
-            tokio::spawn(self.clone().carry(opened));
+impl L4App {
+    /// Hands a connection on, if it is one to be handed on; else it comes back, with the client's address.
+    pub async fn receive(self: &Arc<Self>, stream: Stream) -> Option<(Stream, Option<SocketAddr>)> {
+        match opening::open(self, stream).await? {
+            Opening::HandedOn(opened) => {
+                tokio::spawn(self.clone().carry(*opened));
+                None
+            }
+            Opening::Here(stream, client) => Some((stream, client)),
         }
-        None
     }
 }

@@ -35,10 +35,19 @@ struct Ends {
     client: Option<SocketAddr>,
     /// What the client has connected to.
     own: Option<SocketAddr>,
+    /// There is no client: the proxy speaks for itself.
+    is_proxy: bool,
+}
+
+/// What becomes of a connection.
+pub enum Opening {
+    HandedOn(Box<Opened>),
+    /// TLS ends here. Nothing of what the client has said is missing in the stream; who it is, is known already.
+    Here(Stream, Option<SocketAddr>),
 }
 
 /// Reads, decides, connects. `None`: the connection is closed, counted, and logged if somebody should know.
-pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opened> {
+pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opening> {
     if app.shared.process.is_stopping() {
         return None;
     }
@@ -55,13 +64,18 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opened> {
     let socket = Ends {
         client: end(digest.as_ref().and_then(|digest| digest.peer_addr())),
         own: end(digest.as_ref().and_then(|digest| digest.local_addr())),
+        is_proxy: false,
     };
     let mut bytes = Vec::new();
     let heard = timeout(listener.hello_timeout, async {
         let ends = read_ends(&mut stream, &mut bytes, socket, listener, &config).await?;
         let hello = match listener.routes.is_empty() {
             true => None,
-            false => Some(read_hello(&mut stream, &mut bytes).await?),
+            false => match read_hello(&mut stream, &mut bytes).await {
+                // It is told so where TLS would have ended.
+                Err(Unheard::NotTls) if listener.rest == Some(L4Destination::Https) => None,
+                heard => Some(heard?),
+            },
         };
         Ok::<_, Unheard>((ends, hello))
     });
@@ -79,9 +93,18 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opened> {
         return None;
     }
     let name = hello.as_ref().and_then(|hello| hello.name.clone());
-    let Some((targets, proxy)) = find(app, listener, hello.as_ref()) else {
-        refuse_name(app, &mut stream, name.as_deref()).await;
-        return None;
+    let (targets, proxy) = match find(app, listener, hello.as_ref()) {
+        Found::Targets(targets, proxy) => (targets, proxy),
+        Found::Here => {
+            let mut stream = stream.into_any().downcast::<pingora::protocols::l4::stream::Stream>().ok()?;
+            stream.rewind(&bytes);
+            // A proxy's own address would make a trusted proxy of whoever is behind it.
+            return Some(Opening::Here(stream, ends.client.filter(|_| !ends.is_proxy)));
+        }
+        Found::Nobody => {
+            refuse_name(app, &mut stream, name.as_deref()).await;
+            return None;
+        }
     };
     let (mut server, held) = reach(app, listener, config.limits.dead_after, &targets).await?;
     let mut first = header(proxy, ends);
@@ -93,7 +116,17 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opened> {
         return None;
     }
     let (peer, idle) = (ends.client, listener.idle_timeout);
-    Some(Opened { client: stream, server, peer, name, held, idle, since, sent, _counted: counted, _place: place })
+    let opened =
+        Opened { client: stream, server, peer, name, held, idle, since, sent, _counted: counted, _place: place };
+    Some(Opening::HandedOn(Box::new(opened)))
+}
+
+/// Where a connection goes.
+enum Found {
+    /// Equal targets, and how they are told of the client.
+    Targets(Vec<Target>, ProxyOut),
+    Here,
+    Nobody,
 }
 
 /// Why nothing is known of what the client wants.
@@ -153,8 +186,10 @@ async fn read_ends(
             proxy_protocol::Reading::Complete { length, said } => {
                 bytes.drain(..length);
                 return Ok(match said {
-                    Said::Proxied { source, destination } => Ends { client: Some(source), own: Some(destination) },
-                    Said::Local | Said::Unknown => socket,
+                    Said::Proxied { source, destination } => {
+                        Ends { client: Some(source), own: Some(destination), is_proxy: false }
+                    }
+                    Said::Local | Said::Unknown => Ends { is_proxy: true, ..socket },
                 });
             }
         }
@@ -172,13 +207,14 @@ async fn read_hello(stream: &mut Stream, bytes: &mut Vec<u8>) -> Result<Hello, U
     }
 }
 
-/// The equal targets for such a connection, and how they are told of the client.
-fn find(app: &L4App, listener: &L4Listener, hello: Option<&Hello>) -> Option<(Vec<Target>, ProxyOut)> {
+fn find(app: &L4App, listener: &L4Listener, hello: Option<&Hello>) -> Found {
     let servers = app.known.servers(&app.shared.placer);
-    let picked = match hello {
-        Some(hello) => route::pick(listener, hello, |name| servers.by_host(name).is_some())?,
-        None => route::Picked { to: listener.rest.as_ref()?, proxy: listener.proxy_protocol_out, is_single: false },
+    let picked = match (hello, &listener.rest) {
+        (Some(hello), _) => route::pick(listener, hello, |name| servers.by_host(name).is_some()),
+        (None, Some(to)) => Some(route::Picked { to, proxy: listener.proxy_protocol_out, is_single: false }),
+        (None, None) => None,
     };
+    let Some(picked) = picked else { return Found::Nobody };
     let targets = match picked.to {
         L4Destination::Targets(targets) => {
             let of_all = if picked.is_single { 1 } else { targets.len() };
@@ -196,11 +232,14 @@ fn find(app: &L4App, listener: &L4Listener, hello: Option<&Hello>) -> Option<(Ve
             }
         },
         L4Destination::NamedServer { port } => {
-            let host = hello.and_then(|hello| hello.name.as_deref())?;
-            vec![Target::server(servers.by_host(host)?, host, *port)]
+            let host = hello.and_then(|hello| hello.name.as_deref());
+            let named = host.and_then(|host| Some((servers.by_host(host)?, host)));
+            let Some((server, host)) = named else { return Found::Nobody };
+            vec![Target::server(server, host, *port)]
         }
+        L4Destination::Https => return Found::Here,
     };
-    Some((targets, picked.proxy))
+    Found::Targets(targets, picked.proxy)
 }
 
 /// Tells the client, in TLS, that nobody here has that name.

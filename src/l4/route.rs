@@ -111,6 +111,7 @@ mod tests {
             L4Destination::Targets(targets) => targets[0].port.to_string(),
             L4Destination::Server { name, .. } => name.clone(),
             L4Destination::NamedServer { .. } => "named".to_owned(),
+            L4Destination::Https => "https".to_owned(),
         };
         Some((to, picked.is_single))
     }

@@ -13,7 +13,7 @@ use super::edge::{self, Fault, Passing, Way};
 use super::request::Request;
 use super::route::Route;
 use super::write::After;
-use super::{api, limit, pages, secure, write};
+use super::{api, challenge, limit, pages, secure, write};
 use crate::bbb::Method;
 use crate::config::{Config, EdgeMode};
 
@@ -96,6 +96,7 @@ impl PublicApp {
                 Answer::new(status, TEXT, text)
             }
             Route::Landing => pages::landing(request.query),
+            Route::Challenge(token) => challenge::answer(token, config.tls.challenge_webroot.as_deref()).await,
             Route::Client | Route::Nothing => {
                 Answer::new(404, TEXT, "Nothing here. The BBB API is at /bigbluebutton/api.\n")
             }

@@ -2,6 +2,8 @@
 //!
 //! Paths are compared as they came: no decoding, no normalising, so `//` or `%2e` never reach the API by a side door.
 
+use super::challenge;
+
 /// Where a request goes. The lifetime is the path's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
@@ -14,6 +16,8 @@ pub enum Route<'a> {
     Readyz,
     /// `/`: the page that join errors lead to.
     Landing,
+    /// A certificate authority's question: the token it wants to see.
+    Challenge(&'a str),
     /// A server's client plane, carried by the edge.
     Client,
     Nothing,
@@ -27,6 +31,9 @@ impl<'a> Route<'a> {
             "/" => return Self::Landing,
             _ => {}
         }
+        if let Some(token) = path.strip_prefix(challenge::PREFIX) {
+            return Self::Challenge(token);
+        }
         if let Some(rest) = path.strip_prefix("/t/") {
             let Some((tenant, rest)) = rest.split_once('/') else { return Self::Nothing };
             return api(rest).map_or(Self::Nothing, |segment| Self::Api { tenant: Some(tenant), segment });
@@ -36,7 +43,7 @@ impl<'a> Route<'a> {
     }
 
     /// Number of values of `slot`.
-    pub const SLOTS: usize = 5;
+    pub const SLOTS: usize = 6;
 
     /// Stands for the label in tables.
     pub fn slot(self) -> usize {
@@ -46,6 +53,7 @@ impl<'a> Route<'a> {
             Self::Landing => 2,
             Self::Nothing => 3,
             Self::Client => 4,
+            Self::Challenge(_) => 5,
         }
     }
 
@@ -57,6 +65,7 @@ impl<'a> Route<'a> {
             Self::Landing => "landing",
             Self::Nothing => "none",
             Self::Client => "client",
+            Self::Challenge(_) => "challenge",
         }
     }
 }

@@ -3,14 +3,13 @@
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use super::answer::{Answer, TEXT};
+use super::challenge;
 use super::request::Request;
 use super::route::Route;
 use crate::bbb::Method;
 use crate::config::Config;
 use crate::process::Shared;
 
-/// Where certificate authorities look for a token, over plain HTTP.
-const CHALLENGES: &str = "/.well-known/acme-challenge/";
 const HTTPS_PORT: u16 = 443;
 /// What has no place in a `Location`; everything else stays as it came, since a checksum is made over it.
 const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\');
@@ -18,7 +17,7 @@ const UNSAFE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(
 /// The answer to a plain request if plain HTTP is not served: where the same thing is over HTTPS. Probes and certificate
 /// authorities come without TLS and are left alone.
 pub fn redirect(shared: &Shared, config: &Config, request: &Request<'_>, route: Route<'_>) -> Option<Answer> {
-    let is_probe = matches!(route, Route::Livez | Route::Readyz) || request.path.starts_with(CHALLENGES);
+    let is_probe = matches!(route, Route::Livez | Route::Readyz) || request.path.starts_with(challenge::PREFIX);
     if !config.listen.redirect_to_https || request.is_secure || is_probe {
         return None;
     }
@@ -42,7 +41,7 @@ fn authority(shared: &Shared, config: &Config, host: &str) -> Option<String> {
     let public_port = public.port().filter(|_| is_public_secure);
     let port = match is_public_secure {
         true => public_port,
-        false => config.listen.https.first().map(|address| address.port()).filter(|port| *port != HTTPS_PORT),
+        false => config.https_addresses().next().map(|address| address.port()).filter(|port| *port != HTTPS_PORT),
     };
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     let is_public = is_public_secure && public.host_str() == Some(host);

@@ -2,9 +2,10 @@
 //!
 //! The TLS handshake is driven here and not by Pingora's listeners, which give it 60 seconds and tell nobody of it. A
 //! connection takes its place among all and among those of its address before the handshake, so whoever opens many and
-//! says nothing is counted like everybody else. What stands before a handshake (PROXY protocol, a look at the name that
-//! is asked for) belongs into `PublicDoor::process_new`, which has the bare TCP stream.
+//! says nothing is counted like everybody else. On a port that layer 4 shares with HTTPS, `l4` looks at the name that is
+//! asked for, and gives back what ends here.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use tokio::time::timeout;
 
 use super::announced::announced;
 use crate::admin::AdminApp;
+use crate::config::Config;
+use crate::l4::L4App;
 use crate::process::Shared;
 use crate::proxy::{Arrival, Listener, Place, PublicApp};
 use crate::tls::Terms;
@@ -126,15 +129,11 @@ impl PublicDoor {
     pub fn new(shared: Arc<Shared>, app: Arc<PublicApp>) -> Self {
         Self { counts: Counts { shared, listener: "https" }, app }
     }
-}
 
-#[async_trait]
-impl ServerApp for PublicDoor {
-    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+    /// TLS and what is in it, with a client who is known.
+    async fn receive(&self, stream: Stream, peer: Option<SocketAddr>, config: &Config) -> Option<()> {
         let shared = &self.counts.shared;
-        let config = shared.config.load_full();
-        let (stream, peer) = announced(stream, &config).await?;
-        let place = Place::take(shared, peer, &config)?;
+        let place = Place::take(shared, peer, config)?;
         let limit = place.patience(config.limits.handshake_timeout);
         match self.counts.shake(stream, &shared.tls.public, limit).await? {
             Shaken::Secure(stream) => {
@@ -143,6 +142,38 @@ impl ServerApp for PublicDoor {
             Shaken::Plain(stream) => self.app.refuse_plain(stream).await,
             Shaken::Failed | Shaken::Empty => {}
         }
+        Some(())
+    }
+}
+
+#[async_trait]
+impl ServerApp for PublicDoor {
+    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+        let config = self.counts.shared.config.load_full();
+        let (stream, peer) = announced(stream, &config).await?;
+        self.receive(stream, peer, &config).await;
+        None
+    }
+}
+
+/// TCP that is handed on, but for what ends here.
+pub struct TcpDoor {
+    l4: Arc<L4App>,
+    https: Arc<PublicDoor>,
+}
+
+impl TcpDoor {
+    pub fn new(l4: L4App, https: Arc<PublicDoor>) -> Self {
+        Self { l4: Arc::new(l4), https }
+    }
+}
+
+#[async_trait]
+impl ServerApp for TcpDoor {
+    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+        let (stream, client) = self.l4.receive(stream).await?;
+        let config = self.https.counts.shared.config.load_full();
+        self.https.receive(stream, client, &config).await;
         None
     }
 }

@@ -32,7 +32,7 @@ use crate::process::Shared;
 use crate::proxy::PublicApp;
 use crate::relay;
 use background::Background;
-use door::{AdminDoor, PlainDoor, PublicDoor};
+use door::{AdminDoor, PlainDoor, PublicDoor, TcpDoor};
 use sockets::Sockets;
 use upgrade::{Succession, Takeover, TakeoverError};
 
@@ -133,6 +133,7 @@ impl Server {
             let door = PlainDoor::new(shared.clone(), public.clone());
             added.push(server.add_service(sockets.service("public", door, &config.listen.http, &vigil)));
         }
+        let secure = Arc::new(PublicDoor::new(shared.clone(), public.clone()));
         if !config.listen.https.is_empty() {
             let door = PublicDoor::new(shared.clone(), public);
             added.push(server.add_service(sockets.service("https", door, &config.listen.https, &vigil)));
@@ -151,8 +152,9 @@ impl Server {
             }
         }
         for listener in &config.l4.listeners {
-            let (name, app) = (format!("l4 {}", listener.name), L4App::new(shared.clone(), listener));
-            added.push(server.add_service(sockets.service(&name, app, &listener.listen, &vigil)));
+            let door = TcpDoor::new(L4App::new(shared.clone(), listener), secure.clone());
+            let name = format!("l4 {}", listener.name);
+            added.push(server.add_service(sockets.service(&name, door, &listener.listen, &vigil)));
         }
         added
     }

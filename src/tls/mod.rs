@@ -59,7 +59,7 @@ impl Tls {
 
     /// Whether browsers that follow `listen.public_url` get a certificate that they take.
     fn judge_public_url(&self, config: &Config, outcome: &mut Outcome) {
-        if config.listen.https.is_empty() || self.public.certificates.is_empty() {
+        if config.https_addresses().next().is_none() || self.public.certificates.is_empty() {
             return;
         }
         let mut troubles = trouble::Troubles::of(config, "listen.public_url", "");

@@ -4,5 +4,5 @@ mod ending;
 mod names;
 mod proxying;
 mod relaying;
-mod stage;
+pub mod stage;
 mod targets;

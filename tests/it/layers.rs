@@ -160,6 +160,8 @@ fn only_the_configuration_and_named_commands_read_files_and_the_environment() {
         "store/sqlite/",
         // Certificates and keys, which are read again whenever they change.
         "tls/pair.rs",
+        // Tokens of certificate authorities, put there by an ACME client.
+        "proxy/challenge.rs",
         // The socket by which one process takes over from another.
         "serve/upgrade/offer.rs",
         // What operators name on the command line: a file to apply, a secret's file, the backup to replace.

@@ -21,6 +21,7 @@ mod kill_loop;
 mod killing;
 mod l4;
 mod layers;
+mod listening;
 mod meetings;
 mod observing;
 mod operating;

@@ -1,6 +1,7 @@
 //! The HTTPS listeners: real handshakes, real certificates, the real binary.
 
 mod admin;
+mod challenges;
 mod checking;
 mod choosing;
 pub mod client;
@@ -9,4 +10,5 @@ mod doors;
 pub mod maker;
 mod redirecting;
 mod reloading;
+mod sharing;
 pub mod streams;

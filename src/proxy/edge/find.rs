@@ -105,7 +105,7 @@ impl Map {
 }
 
 impl Place {
-    fn new(record: Arc<ServerRecord>) -> Option<Self> {
+    pub fn new(record: Arc<ServerRecord>) -> Option<Self> {
         let url = Url::parse(&record.url).ok()?;
         let host = url.host_str()?.to_owned();
         let authority = match url.port() {

@@ -4,18 +4,18 @@
 //! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told) → `passing` (the
 //! body) or `tunnel` (a WebSocket). Bodies are never held: a piece is read when the one before it has been written.
 
-mod chunks;
+pub mod chunks;
 mod exchange;
 mod find;
 mod heading;
 mod passing;
-mod reply;
+pub mod reply;
 mod socket;
 mod tunnel;
 mod upstream;
 
 pub use exchange::{Failure, Opened};
-pub use find::Way;
+pub use find::{Place, Way};
 pub use passing::{Fault, Passing};
 pub use socket::Socket;
 pub use tunnel::Tunnel;

@@ -112,6 +112,14 @@ async fn every_kind_of_trouble_is_found_and_named() {
         "{told}"
     );
 
+    // And of servers, if their names lead here.
+    pool.cli_ok(&["server", "add", "https://bbb9.example.test", "--name", "bbb9", "--secret", "s", "--disabled"]);
+    for (mode, is_told) in [("host", true), ("redirect", false)] {
+        let output = pool.command(&["check", "--online"]).env("USHER_EDGE__MODE", mode).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(told.contains("none has the name bbb9.example.test of server bbb9"), is_told, "{mode}: {told}");
+    }
+
     // All at once, each with its place; and a start says the same.
     let (code, told) = check(&pool, &base, &[&good, &bad[0].1, &bad[6].1]);
     assert!(code == Some(1), "{told}");
