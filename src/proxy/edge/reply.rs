@@ -120,10 +120,9 @@ fn written(
                 put(line.name, &location(line.value, way, asked.public_base))
             }
             10 if is("set-cookie") && way.prefix.is_some() => put(line.name, &cookie(line.value, way)),
-            _ if fields
-                .connection
-                .split(|&byte| byte == b',')
-                .any(|option| option.trim_ascii().eq_ignore_ascii_case(line.name.as_bytes())) => {}
+            // Nobody's word takes the length away from a body that has one.
+            14 if is("content-length") => put(line.name, line.value),
+            _ if fields.names(line.name) => {}
             _ => put(line.name, line.value),
         }
     }
@@ -143,6 +142,8 @@ fn written(
 #[derive(Default)]
 struct Fields<'a> {
     connection: &'a [u8],
+    /// Further lines of the same.
+    connections: Vec<&'a [u8]>,
     length: Option<&'a [u8]>,
     lengths_differ: bool,
     encoding: Option<&'a [u8]>,
@@ -153,7 +154,8 @@ impl<'a> Fields<'a> {
     fn note(&mut self, name: &str, value: &'a [u8]) {
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
         match name.len() {
-            10 if is("connection") => self.connection = value,
+            10 if is("connection") && self.connection.is_empty() => self.connection = value,
+            10 if is("connection") => self.connections.push(value),
             14 if is("content-length") => {
                 self.lengths_differ |= self.length.is_some_and(|length| length != value);
                 self.length = Some(value);
@@ -166,8 +168,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// `Connection` names this option or field.
+    fn names(&self, wanted: &str) -> bool {
+        let is_in = |list: &[u8]| {
+            list.split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
+        };
+        is_in(self.connection) || self.connections.iter().any(|list| is_in(list))
+    }
+
     fn closes(&self) -> bool {
-        self.connection.split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+        self.names("close")
             // Two opinions on the length: nothing may follow.
             || (self.encoding.is_some() && self.length.is_some())
     }
@@ -259,6 +269,16 @@ fn is_below(path: &[u8], folder: &str) -> bool {
     path.strip_prefix(folder.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/' | b'?' | b'#', ..]))
 }
 
+/// The same for the path of a cookie, in which only slashes mean something.
+fn cookie_path(path: &[u8], way: &Way<'_>, prefix: &str) -> Vec<u8> {
+    let behind = |folder: &str| path.strip_prefix(folder.as_bytes()).filter(|rest| matches!(rest, [] | [b'/', ..]));
+    if behind(prefix).is_some() {
+        return path.to_vec();
+    }
+    let rest = behind(&way.place.base).unwrap_or(path);
+    [prefix.as_bytes(), if rest.is_empty() { b"/" } else { rest }].concat()
+}
+
 /// A cookie that belongs to one server: its path lies under the prefix, and it names no other host.
 pub fn cookie(value: &[u8], way: &Way<'_>) -> Vec<u8> {
     let Some(prefix) = way.prefix else { return value.to_vec() };
@@ -276,7 +296,7 @@ pub fn cookie(value: &[u8], way: &Way<'_>) -> Vec<u8> {
         let given = given.trim_ascii();
         if position > 0 && name.trim_ascii().eq_ignore_ascii_case(b"path") && given.first() == Some(&b'/') {
             out.extend_from_slice(b" Path=");
-            out.extend_from_slice(&under(given, way, prefix));
+            out.extend_from_slice(&cookie_path(given, way, prefix));
         } else {
             out.extend_from_slice(part);
         }
@@ -374,6 +394,7 @@ mod tests {
             ("a=b", "a=b"),
             ("path=/x; HttpOnly", "path=/x; HttpOnly"),
             ("a=b; Path=relative", "a=b; Path=relative"),
+            ("a=b; Path=/bbb1?x", "a=b; Path=/bbb1/bbb1?x"),
         ] {
             assert_eq!(String::from_utf8(cookie(given.as_bytes(), &way)).unwrap(), wanted);
         }
@@ -412,5 +433,12 @@ mod tests {
         let head = read_all(text, None).unwrap();
         assert_eq!(&head.text[..], &b"HTTP/1.1 404 Not Found\r\nETag: \"e\"\r\nContent-Length: 0"[..]);
         assert!(head.keeps);
+        let text = "HTTP/1.1 200 OK\r\nConnection: x-a\r\nConnection: close, X-B\r\nX-A: 1\r\nX-B: 2\r\nContent-Length: 0\r\n\r\n";
+        let head = read_all(text, None).unwrap();
+        assert_eq!(&head.text[..], &b"HTTP/1.1 200 OK\r\nContent-Length: 0"[..]);
+        assert!(!head.keeps);
+        let head =
+            read_all("HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 2\r\n\r\n", None).unwrap();
+        assert!(head.text.ends_with(b"Content-Length: 2") && matches!(head.framing, Framing::Length(2)));
     }
 }
