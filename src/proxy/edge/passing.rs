@@ -246,3 +246,62 @@ async fn soon<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> 
     }
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Poll};
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::proxy::edge::reply::{self, tests};
+
+    /// As TLS on a busy socket: bytes are taken, and leave when it is flushed.
+    #[derive(Clone, Default)]
+    struct Holding(Arc<Mutex<(Vec<u8>, Vec<u8>)>>);
+
+    impl AsyncWrite for Holding {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.lock().unwrap().0.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let (held, sent) = &mut *self.0.lock().unwrap();
+            sent.append(held);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_leaves_before_the_server_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wire = Wire::Plain(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        let mut server = listener.accept().await.unwrap().0;
+        let mut bytes = BytesMut::from(&b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst"[..]);
+        let way = tests::way(None);
+        let head = reply::read(&mut bytes, &way, tests::ASKED).unwrap().unwrap();
+        let config = Config::load(None, std::iter::empty()).unwrap();
+        let mut passing = Passing::new(head, wire, bytes, way.place.clone(), &config);
+        let browser = Holding::default();
+        let has_heard = |words: &[u8]| browser.0.lock().unwrap().1.ends_with(words);
+        let serve = async {
+            while !has_heard(b"first") {
+                tokio::task::yield_now().await;
+            }
+            server.write_all(b"later").await.unwrap();
+        };
+        let mut to = browser.clone();
+        let both = async { tokio::join!(passing.write(&mut to, b"", false), serve).0 };
+        let passed =
+            tokio::time::timeout(Duration::from_secs(10), both).await.expect("the browser hears the beginning");
+        assert!(passed.whole && has_heard(b"firstlater"));
+    }
+}

@@ -306,7 +306,7 @@ pub fn cookie(value: &[u8], way: &Way<'_>) -> Vec<u8> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::super::find::Place;
@@ -335,7 +335,7 @@ mod tests {
         }
     }
 
-    fn way(prefix: Option<&str>) -> Way<'_> {
+    pub fn way(prefix: Option<&str>) -> Way<'_> {
         let destination = Destination { host: "bbb1.example".to_owned(), port: 443, tls: true };
         let place = Place {
             record: Arc::new(record()),
@@ -346,7 +346,7 @@ mod tests {
         Way { place: Arc::new(place), path: "/", prefix }
     }
 
-    const ASKED: Asked<'static> =
+    pub const ASKED: Asked<'static> =
         Asked { head_only: false, websocket: false, old: false, public_base: "https://p.example" };
 
     fn read_all(text: &str, prefix: Option<&str>) -> Result<Head, BadReply> {
