@@ -42,7 +42,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { places: Places::default(), upstreams: Upstreams::default(), hop: new_request_id() }
     }
 
