@@ -250,7 +250,8 @@ fn resolved(value: &[u8], way: &Way<'_>, prefix: &str, public_base: &str) -> Opt
         return Some([public_base.as_bytes(), &path].concat());
     }
     // Relative, and no step leads out of the prefix.
-    let stays = way.path != "/" && is_plain(value) && !value.starts_with(b".") && !value.starts_with(b"/");
+    let is_relative = is_plain(value) && !value.contains(&b':') && !matches!(value, [b'/' | b'.', ..]);
+    let stays = is_relative && way.path != "/";
     (!stays).then_some(path)
 }
 
@@ -378,6 +379,7 @@ pub(super) mod tests {
             ("\\\\bbb1.example\\x", "https://p.example/bbb1/x"),
             ("//bbb1.example/x", "https://p.example/bbb1/x"),
             ("x/y?z", "/bbb1/x/y?z"),
+            ("https:/x", "https://p.example/bbb1/x"),
             ("javascript:alert(1)", "javascript:alert(1)"),
         ] {
             assert_eq!(String::from_utf8(location(given.as_bytes(), &way, "https://p.example")).unwrap(), wanted);
