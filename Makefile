@@ -71,7 +71,7 @@ bench-binary: build-packages
 
 # Seconds for each target, and which targets: make fuzz TARGET=query TIME=1800
 TIME ?= 60
-TARGET ?= query checksum answer head route tag config client_hello proxy_protocol growth
+TARGET ?= query checksum answer head route tag config client_hello proxy_protocol reply rewriting chunks growth
 
 .PHONY: fuzz
 fuzz: build-packages ## fuzz each target for TIME=60 seconds, or one: TARGET=query TIME=1800

@@ -86,7 +86,8 @@ impl Pool {
         let (address, admin) = (free_address()?, free_address()?);
         let command = serve_command(bench, plan, &dir, address, admin, &["serve"])?;
         let mut usher = Running::start("usher serve", command, &dir.join("usher.log"))?;
-        let ready_after = usher.wait(START, || http::get(address, "/livez").is_some_and(|answer| answer.status == 200))?;
+        let ready_after =
+            usher.wait(START, || http::get(address, "/livez").is_some_and(|answer| answer.status == 200))?;
         let stub = Running::nothing()?;
         Ok(Self { usher, stub, address, admin, server: address, ready_after, dir })
     }

@@ -186,6 +186,8 @@ impl Rules<'_> {
         self.time("limits.handshake_timeout", limits.handshake_timeout);
         self.time("limits.header_timeout", limits.header_timeout);
         self.time("limits.body_timeout", limits.body_timeout);
+        let vigil = Duration::from_secs(2)..=Duration::from_secs(3600);
+        self.require(vigil.contains(&limits.dead_after), "limits.dead_after", "write a time between \"2s\" and \"1h\"");
         let process = &self.config.process;
         let threads = format!("write a number between 0 (one per core) and {}", defaults::MAX_THREADS);
         self.require(process.threads <= defaults::MAX_THREADS, "process.threads", threads);

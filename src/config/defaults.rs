@@ -79,6 +79,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HANDSHAKES: usize = CONNECTIONS / 4;
 /// A header is one packet or a few; slower is a slow-loris.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than a change of networks or a lift takes; the six hours of a silent WebSocket would be too long for a laptop that
+/// was closed, and the kernel alone repeats unanswered bytes for a quarter of an hour.
+pub const DEAD_AFTER: Duration = Duration::from_secs(120);
 /// 64 MiB within it need 18 Mbit/s.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What nginx in front of the servers would wait; uploads of slides are answered after their conversion has begun.
@@ -167,6 +170,7 @@ pub fn config() -> Config {
             handshakes: HANDSHAKES,
             header_timeout: HEADER_TIMEOUT,
             body_timeout: BODY_TIMEOUT,
+            dead_after: DEAD_AFTER,
             requests_per_connection: REQUESTS_PER_CONNECTION,
             concurrent_creates: CONCURRENT_CREATES,
             concurrent_fanouts: CONCURRENT_FANOUTS,

@@ -120,6 +120,7 @@ impl Config {
                 "limits.requests_per_connection",
                 self.limits.requests_per_connection != new.limits.requests_per_connection,
             ),
+            ("limits.dead_after", self.limits.dead_after != new.limits.dead_after),
             ("log.format", self.log.format != new.log.format),
             ("process.threads", self.process.threads != new.process.threads),
             ("process.upgrade_socket", self.upgrade_socket() != new.upgrade_socket()),

@@ -207,6 +207,7 @@ impl Keys<'_> {
         self.read("limits.handshakes", &mut limits.handshakes, value::whole);
         self.read("limits.header_timeout", &mut limits.header_timeout, value::duration);
         self.read("limits.body_timeout", &mut limits.body_timeout, value::duration);
+        self.read("limits.dead_after", &mut limits.dead_after, value::duration);
         self.read("limits.requests_per_connection", &mut limits.requests_per_connection, value::whole);
         self.read("limits.concurrent_creates", &mut limits.concurrent_creates, value::whole);
         self.read("limits.concurrent_fanouts", &mut limits.concurrent_fanouts, value::whole);

@@ -237,6 +237,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Longest a whole request body may take to arrive.
     pub body_timeout: Duration,
+    /// Longest that a machine at the other end of a carried connection may answer nothing, or take nothing of what is sent.
+    pub dead_after: Duration,
     pub requests_per_connection: u32,
     /// `create` calls under way at once.
     pub concurrent_creates: usize,

@@ -4,11 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use pingora::protocols::TcpKeepalive;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::targets::Target;
+use crate::relay;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -25,19 +25,13 @@ pub enum ConnectError {
     TimedOut,
 }
 
-/// Finds a peer that is gone without a word: two minutes after its last sign of life, however long silence may last.
-pub fn keepalive() -> TcpKeepalive {
-    TcpKeepalive {
-        idle: Duration::from_secs(60),
-        interval: Duration::from_secs(15),
-        count: 4,
-        #[cfg(target_os = "linux")]
-        user_timeout: Duration::ZERO,
-    }
-}
-
-/// `own` are the addresses of the listener that asks.
-pub async fn connect(target: &Target, limit: Duration, own: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+/// `own` are the addresses of the listener that asks; a machine that is silent for `dead_after` is given up later.
+pub async fn connect(
+    target: &Target,
+    limit: Duration,
+    dead_after: Duration,
+    own: &[SocketAddr],
+) -> Result<TcpStream, ConnectError> {
     let deadline = Instant::now() + limit;
     // For an address this is no question to anybody.
     let found = timeout_at(deadline, lookup_host((target.host.as_str(), target.port))).await;
@@ -57,7 +51,7 @@ pub async fn connect(target: &Target, limit: Duration, own: &[SocketAddr]) -> Re
         let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         last = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                prepare(&stream);
+                relay::prepare(&stream, dead_after);
                 return Ok(stream);
             }
             Ok(Err(error)) => ConnectError::Refused { address: *address, error },
@@ -84,12 +78,6 @@ fn is_here(ip: IpAddr) -> bool {
         socket.local_addr()
     });
     ip.to_canonical().is_loopback() || source.is_ok_and(|source| source.ip().to_canonical() == ip.to_canonical())
-}
-
-/// Options that make a relay quick and let it notice dead peers; without them it still works.
-fn prepare(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let _ = pingora::protocols::l4::ext::set_tcp_keepalive(stream, &keepalive());
 }
 
 #[cfg(test)]

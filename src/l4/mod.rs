@@ -31,8 +31,6 @@ use opening::Opening;
 use targets::{Held, Targets};
 use told::Told;
 
-pub use connect::keepalive;
-
 /// One listener's application.
 pub struct L4App {
     shared: Arc<Shared>,

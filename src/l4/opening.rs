@@ -106,7 +106,7 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opening> {
             return None;
         }
     };
-    let (mut server, held) = reach(app, listener, &targets).await?;
+    let (mut server, held) = reach(app, listener, config.limits.dead_after, &targets).await?;
     let mut first = header(proxy, ends);
     let sent = bytes.len() as u64;
     first.append(&mut bytes);
@@ -266,11 +266,16 @@ async fn refuse_name(app: &L4App, stream: &mut Stream, name: Option<&str>) {
 }
 
 /// Connects to the best of `targets`; to the next if that fails, since nothing has been sent yet.
-async fn reach(app: &L4App, listener: &L4Listener, targets: &[Target]) -> Option<(TcpStream, Held)> {
+async fn reach(
+    app: &L4App,
+    listener: &L4Listener,
+    dead_after: Duration,
+    targets: &[Target],
+) -> Option<(TcpStream, Held)> {
     let mut tried = Vec::new();
     while let Some((index, held)) = app.targets.choose(targets, &tried) {
         let target = &targets[index];
-        let error = match connect::connect(target, listener.connect_timeout, &listener.listen).await {
+        let error = match connect::connect(target, listener.connect_timeout, dead_after, &listener.listen).await {
             Ok(server) => {
                 held.worked();
                 return Some((server, held));
@@ -288,11 +293,10 @@ async fn reach(app: &L4App, listener: &L4Listener, targets: &[Target]) -> Option
     None
 }
 
+/// A target that awaits a header gets one, whoever the client is.
 fn header(proxy: ProxyOut, ends: Ends) -> Vec<u8> {
-    let (Some(client), Some(own)) = (ends.client, ends.own) else { return Vec::new() };
-    match proxy {
-        ProxyOut::Off => Vec::new(),
-        ProxyOut::V1 => proxy_protocol::write_v1(client, own),
-        ProxyOut::V2 => proxy_protocol::write_v2(client, own),
+    match ends.own {
+        Some(own) => proxy_protocol::write(proxy, ends.client, own),
+        None => proxy_protocol::write(proxy, None, SocketAddr::from(([0, 0, 0, 0], 0))),
     }
 }

@@ -13,7 +13,7 @@ mod app;
 mod arrival;
 mod body;
 mod challenge;
-mod edge;
+pub mod edge;
 mod h2;
 mod head;
 mod host;

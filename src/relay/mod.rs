@@ -11,6 +11,7 @@
 //! would take the place of `Way::carry`.
 
 mod buffer;
+mod vigil;
 mod way;
 
 use std::future::poll_fn;
@@ -25,6 +26,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
 use way::{Fault, Way};
+
+pub use vigil::{prepare, vigil};
 
 /// How long a connection may be silent that one side has closed. It only waits for the end of an answer.
 const HALF_CLOSED: Duration = Duration::from_secs(120);

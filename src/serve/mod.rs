@@ -17,7 +17,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pingora::listeners::TcpSocketOptions;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as PingoraServer};
 use pingora::services::ServiceHandle;
@@ -28,9 +27,10 @@ pub use upgrade::detach;
 
 use crate::admin::AdminApp;
 use crate::config::Config;
-use crate::l4::{self, L4App};
+use crate::l4::L4App;
 use crate::process::Shared;
 use crate::proxy::PublicApp;
+use crate::relay;
 use background::Background;
 use door::{AdminDoor, PlainDoor, PublicDoor, TcpDoor};
 use sockets::Sockets;
@@ -126,36 +126,35 @@ impl Server {
 
     fn add_listeners(&self, server: &mut PingoraServer, config: &Config) -> Vec<ServiceHandle> {
         let (shared, sockets) = (&self.shared, &self.sockets);
+        let vigil = relay::vigil(config.limits.dead_after);
         let mut added = Vec::new();
         let public = Arc::new(PublicApp::new(shared.clone()));
         if !config.listen.http.is_empty() {
             let door = PlainDoor::new(shared.clone(), public.clone());
-            added.push(server.add_service(sockets.service("public", door, &config.listen.http, None)));
+            added.push(server.add_service(sockets.service("public", door, &config.listen.http, &vigil)));
         }
         let secure = Arc::new(PublicDoor::new(shared.clone(), public.clone()));
         if !config.listen.https.is_empty() {
             let door = PublicDoor::new(shared.clone(), public);
-            added.push(server.add_service(sockets.service("https", door, &config.listen.https, None)));
+            added.push(server.add_service(sockets.service("https", door, &config.listen.https, &vigil)));
         }
         if let Some(address) = config.admin.listen {
             let admin = AdminApp::new(shared.clone());
             if config.admin.tls.is_some() {
                 let door = AdminDoor::new(shared.clone(), admin);
-                let mut listening = sockets.service("admin", door, &[address], None);
+                let mut listening = sockets.service("admin", door, &[address], &vigil);
                 listening.service.threads = Some(1);
                 added.push(server.add_service(listening));
             } else {
-                let mut listening = sockets.service("admin", admin, &[address], None);
+                let mut listening = sockets.service("admin", admin, &[address], &vigil);
                 listening.service.threads = Some(1);
                 added.push(server.add_service(listening));
             }
         }
         for listener in &config.l4.listeners {
-            let mut options = TcpSocketOptions::default();
-            options.tcp_keepalive = Some(l4::keepalive());
             let door = TcpDoor::new(L4App::new(shared.clone(), listener), secure.clone());
             let name = format!("l4 {}", listener.name);
-            added.push(server.add_service(sockets.service(&name, door, &listener.listen, Some(options))));
+            added.push(server.add_service(sockets.service(&name, door, &listener.listen, &vigil)));
         }
         added
     }

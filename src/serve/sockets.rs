@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
 use pingora::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
+use pingora::protocols::TcpKeepalive;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service as PingoraService;
 use pingora::services::listening::Service;
@@ -63,21 +64,14 @@ impl Sockets {
     }
 
     /// A service on `addresses` that gives `app` streams without buffers: a connection that says nothing costs little, and
-    /// the readers behind have their own.
-    pub fn service<A>(
-        &self,
-        name: &str,
-        app: A,
-        addresses: &[SocketAddr],
-        options: Option<TcpSocketOptions>,
-    ) -> Listening<A> {
+    /// the readers behind have their own. `vigil` ends connections of machines that are gone.
+    pub fn service<A>(&self, name: &str, app: A, addresses: &[SocketAddr], vigil: &TcpKeepalive) -> Listening<A> {
         let mut service = Service::new(name.to_owned(), app);
+        let mut options = TcpSocketOptions::default();
+        options.tcp_keepalive = Some(vigil.clone());
         for address in addresses {
-            let mut listener = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
-            if let Some(options) = &options {
-                listener = listener.tcp_socket_options(options.clone());
-            }
-            service.add_listener(listener);
+            let listener = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
+            service.add_listener(listener.tcp_socket_options(options.clone()));
         }
         Listening { service, table: self.table.clone(), closing: self.closing.subscribe() }
     }

@@ -5,9 +5,12 @@
 
 mod announced;
 mod carrying;
+mod frames;
+mod links;
 mod lobby;
 mod origin;
 mod reach;
 mod secure;
 mod sessions;
 mod sockets;
+mod sources;

@@ -5,6 +5,8 @@
 mod answer;
 #[path = "../../fuzz/properties/checksum.rs"]
 mod checksum;
+#[path = "../../fuzz/properties/chunks.rs"]
+mod chunks;
 #[path = "../../fuzz/properties/client_hello.rs"]
 mod client_hello;
 #[path = "../../fuzz/properties/config.rs"]
@@ -17,6 +19,10 @@ mod head;
 mod proxy_protocol;
 #[path = "../../fuzz/properties/query.rs"]
 mod query;
+#[path = "../../fuzz/properties/reply.rs"]
+mod reply;
+#[path = "../../fuzz/properties/rewriting.rs"]
+mod rewriting;
 #[path = "../../fuzz/properties/route.rs"]
 mod route;
 #[path = "../../fuzz/properties/tag.rs"]
@@ -87,6 +93,21 @@ fn first_words_of_tls_clients() {
 #[test]
 fn proxy_headers() {
     all_hold("proxy_protocol", proxy_protocol::check);
+}
+
+#[test]
+fn answers_that_are_carried() {
+    all_hold("reply", reply::check);
+}
+
+#[test]
+fn redirects_and_cookies() {
+    all_hold("rewriting", rewriting::check);
+}
+
+#[test]
+fn chunked_bodies() {
+    all_hold("chunks", chunks::check);
 }
 
 /// Without a look at the clock: what costs too much here takes minutes.

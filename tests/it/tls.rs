@@ -5,6 +5,7 @@ mod challenges;
 mod checking;
 mod choosing;
 pub mod client;
+mod conformance;
 mod doors;
 pub mod maker;
 mod redirecting;

@@ -39,7 +39,8 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
                 return Ok(());
             }
         };
-        let wants_socket = received[..end].to_ascii_lowercase().windows(19).any(|part| part == b"\r\nupgrade: websocke");
+        let wants_socket =
+            received[..end].to_ascii_lowercase().windows(19).any(|part| part == b"\r\nupgrade: websocke");
         received.drain(..end);
         if wants_socket {
             break stream.write_all(SWITCH).await?;

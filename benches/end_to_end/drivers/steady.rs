@@ -80,7 +80,13 @@ async fn speak(mut stream: TcpStream, first: Duration, end: Instant, counts: Arc
     }
 }
 
-async fn ask(address: SocketAddr, path: String, (first, pause): (Duration, Duration), end: Instant, counts: Arc<Counts>) {
+async fn ask(
+    address: SocketAddr,
+    path: String,
+    (first, pause): (Duration, Duration),
+    end: Instant,
+    counts: Arc<Counts>,
+) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     let mut kept: Option<TcpStream> = None;
     let mut ticks = interval_at((Instant::now() + first).into(), pause);
@@ -118,7 +124,8 @@ async fn answer(stream: &mut TcpStream, request: &[u8]) -> Option<bool> {
         }
         let Some(end) = memmem::find(&received, b"\r\n\r\n") else { continue };
         let head = String::from_utf8_lossy(&received[..end]).to_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse::<usize>().ok()?;
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse::<usize>().ok()?;
         if received.len() >= end + 4 + length {
             return head.starts_with("http/1.1 200").then(|| head.contains("connection: close"));
         }

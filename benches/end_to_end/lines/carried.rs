@@ -191,9 +191,8 @@ fn memory(bench: &Bench, to: SocketAddr, claims: &mut Vec<Claim>, rows: &mut Vec
         rows.push(row);
     }
     let [(_, ours), (_, nginx), (_, haproxy)] = found[..] else { return Ok(()) };
-    let measured = |ours: f64, nginx: f64, haproxy: f64| {
-        format!("{} (nginx {}, HAProxy {})", kb(ours), kb(nginx), kb(haproxy))
-    };
+    let measured =
+        |ours: f64, nginx: f64, haproxy: f64| format!("{} (nginx {}, HAProxy {})", kb(ours), kb(nginx), kb(haproxy));
     claims.push(Claim::new(
         format!("memory of each of {IDLE_SOCKETS} silent WebSockets"),
         "≤ nginx, aim HAProxy",
@@ -231,7 +230,12 @@ fn held(bench: &Bench, running: &Running, address: SocketAddr, path: &str) -> Re
     Ok((step("opened")?, step("talked")?))
 }
 
-fn downloads(bench: &Bench, to: SocketAddr, claims: &mut Vec<Claim>, rows: &mut Vec<Vec<String>>) -> Result<(), Failure> {
+fn downloads(
+    bench: &Bench,
+    to: SocketAddr,
+    claims: &mut Vec<Claim>,
+    rows: &mut Vec<Vec<String>>,
+) -> Result<(), Failure> {
     let plan = Plan::new("downloads", NOBODY).set("EDGE__MODE", "path");
     let pool = Pool::start_empty(bench, &plan)?;
     pool.add_server(bench, "origin", to)?;
@@ -251,7 +255,13 @@ fn downloads(bench: &Bench, to: SocketAddr, claims: &mut Vec<Claim>, rows: &mut 
     Ok(())
 }
 
-fn download<'a>(bench: &'a Bench, running: &'a Running, address: SocketAddr, path: &str, connections: usize) -> Turn<'a> {
+fn download<'a>(
+    bench: &'a Bench,
+    running: &'a Running,
+    address: SocketAddr,
+    path: &str,
+    connections: usize,
+) -> Turn<'a> {
     let rest = [path.to_owned(), connections.to_string(), bench.seconds.to_string()];
     let words = words("downloads", address, &rest);
     Box::new(move || load::drive(running, &words, bench.seconds))
@@ -264,7 +274,8 @@ fn relayed(bench: &Bench, to: SocketAddr, claims: &mut Vec<Claim>, rows: &mut Ve
     let pool = Pool::start_empty(bench, &plan)?;
     let beside = format!("backend behind\n    option splice-auto\n    server one {to}");
     let form = Form { beside, is_tcp: true, ..Form::default() };
-    let haproxy = others::haproxy_as(bench, "relayed-haproxy", "    option splice-auto\n    default_backend behind", &form)?;
+    let haproxy =
+        others::haproxy_as(bench, "relayed-haproxy", "    option splice-auto\n    default_backend behind", &form)?;
     for connections in [1, 8] {
         let turns = [
             ("Usher", download(bench, &pool.usher, listen, "/large", connections)),

@@ -51,11 +51,9 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
         pool.add_server(bench, "small", to)?;
         pool.wait_carried("/small/")?;
         let (beside, directives) = nginx_proxy(to);
-        let nginx =
-            nginx_as(bench, "tls-nginx", &directives, &Form { tls: Some(&files), beside, ..Form::default() })?;
+        let nginx = nginx_as(bench, "tls-nginx", &directives, &Form { tls: Some(&files), beside, ..Form::default() })?;
         let (beside, rules) = haproxy_proxy(to);
-        let haproxy =
-            haproxy_as(bench, "tls-haproxy", &rules, &Form { tls: Some(&files), beside, ..Form::default() })?;
+        let haproxy = haproxy_as(bench, "tls-haproxy", &rules, &Form { tls: Some(&files), beside, ..Form::default() })?;
         let running = [&pool.usher, &nginx.running, &haproxy.running];
         let addresses = [listen, nginx.address, haproxy.address];
         let names = ["Usher", "nginx", "HAProxy"];

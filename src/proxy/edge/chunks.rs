@@ -1,7 +1,7 @@
 //! Where a chunked body ends (RFC 9112 section 7.1), without copying it: the bytes go on as they came.
 //!
-//! Strict: sizes are hexadecimal and at most 15 digits, lines end with CRLF. What is not so is an error, because the two
-//! ends could disagree on where the body stops.
+//! Strict: sizes are hexadecimal and at most 15 digits, lines end with CRLF, trailers are fields. What is not so is an error,
+//! because the two ends could disagree on where the body stops.
 
 /// Bytes of one line of size and extensions, or of all trailers.
 const LONGEST_LINE: usize = 8192;
@@ -12,13 +12,27 @@ pub struct BadChunks;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    Size { size: u64, digits: u8 },
-    Extension { size: u64 },
-    SizeFeed { size: u64 },
-    Bytes { left: u64 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Space that some servers pad sizes with.
+    SizeSpace {
+        size: u64,
+    },
+    Extension {
+        size: u64,
+    },
+    SizeFeed {
+        size: u64,
+    },
+    Bytes {
+        left: u64,
+    },
     BytesReturn,
     BytesFeed,
     TrailerStart,
+    TrailerName,
     Trailer,
     TrailerFeed,
     LastFeed,
@@ -74,7 +88,9 @@ fn step(place: Place, byte: u8) -> Result<Place, BadChunks> {
             Place::Size { size: size * 16 + u64::from(digit), digits: digits + 1 }
         }
         (Place::Size { size, digits: 1.. }, b'\r') => Place::SizeFeed { size },
-        (Place::Size { size, digits: 1.. }, b';' | b' ' | b'\t') => Place::Extension { size },
+        (Place::Size { size, digits: 1.. } | Place::SizeSpace { size }, b' ' | b'\t') => Place::SizeSpace { size },
+        (Place::Size { size, digits: 1.. } | Place::SizeSpace { size }, b';') => Place::Extension { size },
+        (Place::SizeSpace { size }, b'\r') => Place::SizeFeed { size },
         (Place::Extension { size }, b'\r') => Place::SizeFeed { size },
         (Place::Extension { size }, b'\t' | b' '..=b'~' | 0x80..) => Place::Extension { size },
         (Place::SizeFeed { size: 0 }, b'\n') => Place::TrailerStart,
@@ -84,10 +100,16 @@ fn step(place: Place, byte: u8) -> Result<Place, BadChunks> {
         (Place::TrailerStart, b'\r') => Place::LastFeed,
         (Place::LastFeed, b'\n') => Place::End,
         (Place::Trailer, b'\r') => Place::TrailerFeed,
-        (Place::TrailerStart | Place::Trailer, b'\t' | b' '..=b'~' | 0x80..) => Place::Trailer,
+        (Place::TrailerStart | Place::TrailerName, _) if is_token(byte) => Place::TrailerName,
+        (Place::TrailerName, b':') => Place::Trailer,
+        (Place::Trailer, b'\t' | b' '..=b'~' | 0x80..) => Place::Trailer,
         (Place::TrailerFeed, b'\n') => Place::TrailerStart,
         _ => return Err(BadChunks),
     })
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -118,6 +140,7 @@ mod tests {
             assert_eq!(end, Ok(Some(last)), "pieces of {size}");
         }
         assert_eq!(read(&[b"0\r\n\r\nnext"]), (Ok(Some(5)), Vec::new()));
+        assert_eq!(read(&[b"2 \t;x\r\nab\r\n0 \r\nA:\r\n\r\n"]), (Ok(Some(21)), b"ab".to_vec()));
         assert_eq!(read(&[b"3\r\nab"]), (Ok(None), b"ab".to_vec()));
     }
 
@@ -135,6 +158,10 @@ mod tests {
             b"4;a\nb\r\n",
             b"0\r\nA: b\n\r\n",
             b"0\r\n\n",
+            b"4 5\r\nWiki",
+            b"0\r\nno field\r\n\r\n",
+            b"0\r\n: no name\r\n\r\n",
+            b"0\r\nA: b\r\n folded\r\n\r\n",
         ] {
             assert_eq!(read(&[bad]).0, Err(BadChunks), "{bad:?}");
         }

@@ -78,6 +78,7 @@ impl Edge {
             return Ok(self.passing(head, wire, bytes, way, config));
         }
         within(limit, wire.write_all(&head)).await?;
+        within(limit, wire.flush()).await?;
         let (mut from, mut to) = tokio::io::split(wire);
         let (head, is_whole) = with_body(&mut from, &mut to, inbound, sent, &mut bytes, way, asked, limit).await?;
         let mut passing = self.passing(head, from.unsplit(to), bytes, way, config);
@@ -109,8 +110,8 @@ impl Edge {
     }
 
     async fn connect(&self, request: &Request<'_>, way: &Way<'_>, config: &Config) -> Result<Wire, Failure> {
-        let limit = config.edge.connect_timeout;
-        let connected = self.upstreams.connect(&way.place.destination, request.client, limit).await;
+        let (limit, dead_after) = (config.edge.connect_timeout, config.limits.dead_after);
+        let connected = self.upstreams.connect(&way.place.destination, request.client, limit, dead_after).await;
         connected.map_err(Failure::Connect)
     }
 

@@ -121,7 +121,7 @@ impl Map {
 
 impl Place {
     /// `version` is the server's own word, or the operator's.
-    pub(super) fn new(record: Arc<ServerRecord>, version: Option<&str>) -> Option<Self> {
+    pub fn new(record: Arc<ServerRecord>, version: Option<&str>) -> Option<Self> {
         let url = Url::parse(&record.url).ok()?;
         let host = url.host_str()?.to_owned();
         let authority = match url.port() {

@@ -5,18 +5,18 @@
 //! body) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their prefix. Bodies are never held: a piece is read when the one before it has been written.
 
 mod astray;
-mod chunks;
+pub mod chunks;
 mod exchange;
 mod find;
 mod heading;
 mod passing;
-mod reply;
+pub mod reply;
 mod socket;
 mod tunnel;
 mod upstream;
 
 pub use exchange::{Failure, Opened};
-pub use find::Way;
+pub use find::{Place, Way};
 pub use passing::{Fault, Passing};
 pub use socket::Socket;
 pub use tunnel::Tunnel;
@@ -43,7 +43,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { places: Places::default(), upstreams: Upstreams::default(), hop: new_request_id() }
     }
 

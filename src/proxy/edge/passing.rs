@@ -169,8 +169,7 @@ impl Passing {
             self.bytes = piece;
             self.bytes.clear();
             self.bytes.reserve(room);
-            let read = self.wire.read_buf(&mut self.bytes);
-            let length = soon(self.silence, read).await.map_err(|_| Fault::Server)?;
+            let length = self.read_more(to).await?;
             if length == 0 {
                 return if matches!(self.head.framing, Framing::UntilClose) {
                     soon(self.patience, to.flush()).await.map_err(|_| Fault::Client)
@@ -183,6 +182,17 @@ impl Passing {
             }
             (piece, is_last) = self.take()?;
         }
+    }
+
+    /// Reads once. Before the server is waited for, the browser gets what it has been written: TLS holds back what the
+    /// socket did not take at once.
+    async fn read_more(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> Result<usize, Fault> {
+        let mut read = std::pin::pin!(self.wire.read_buf(&mut self.bytes));
+        if let std::task::Poll::Ready(read) = futures_util::poll!(read.as_mut()) {
+            return read.map_err(|_| Fault::Server);
+        }
+        soon(self.patience, to.flush()).await.map_err(|_| Fault::Client)?;
+        soon(self.silence, read).await.map_err(|_| Fault::Server)
     }
 
     /// What has come of the body, and whether that is its end.
@@ -235,4 +245,64 @@ async fn soon<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> 
         return done;
     }
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Poll};
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::proxy::edge::reply::{self, tests};
+    use crate::proxy::edge::upstream;
+
+    /// As TLS on a busy socket: bytes are taken, and leave when it is flushed.
+    #[derive(Clone, Default)]
+    struct Holding(Arc<Mutex<(Vec<u8>, Vec<u8>)>>);
+
+    impl AsyncWrite for Holding {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.lock().unwrap().0.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let (held, sent) = &mut *self.0.lock().unwrap();
+            sent.append(held);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_leaves_before_the_server_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wire = upstream::plain(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        let mut server = listener.accept().await.unwrap().0;
+        let mut bytes = BytesMut::from(&b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst"[..]);
+        let way = tests::way(None);
+        let head = reply::read(&mut bytes, &way, tests::ASKED).unwrap().unwrap();
+        let config = Config::load(None, std::iter::empty()).unwrap();
+        let mut passing = Passing::new(head, wire, bytes, way.place.clone(), &config);
+        let browser = Holding::default();
+        let has_heard = |words: &[u8]| browser.0.lock().unwrap().1.ends_with(words);
+        let serve = async {
+            while !has_heard(b"first") {
+                tokio::task::yield_now().await;
+            }
+            server.write_all(b"later").await.unwrap();
+        };
+        let mut to = browser.clone();
+        let both = async { tokio::join!(passing.write(&mut to, b"", false), serve).0 };
+        let passed =
+            tokio::time::timeout(Duration::from_secs(10), both).await.expect("the browser hears the beginning");
+        assert!(passed.whole && has_heard(b"firstlater"));
+    }
 }

@@ -5,6 +5,7 @@
 //! section 3.4 B, trap 3).
 
 use bytes::BytesMut;
+use url::{Position, Url};
 
 use super::chunks::Chunks;
 use super::find::Way;
@@ -119,10 +120,9 @@ fn written(
                 put(line.name, &location(line.value, way, asked.public_base))
             }
             10 if is("set-cookie") && way.prefix.is_some() => put(line.name, &cookie(line.value, way)),
-            _ if fields
-                .connection
-                .split(|&byte| byte == b',')
-                .any(|option| option.trim_ascii().eq_ignore_ascii_case(line.name.as_bytes())) => {}
+            // Nobody's word takes the length away from a body that has one.
+            14 if is("content-length") => put(line.name, line.value),
+            _ if fields.names(line.name) => {}
             _ => put(line.name, line.value),
         }
     }
@@ -142,6 +142,8 @@ fn written(
 #[derive(Default)]
 struct Fields<'a> {
     connection: &'a [u8],
+    /// Further lines of the same.
+    connections: Vec<&'a [u8]>,
     length: Option<&'a [u8]>,
     lengths_differ: bool,
     encoding: Option<&'a [u8]>,
@@ -152,7 +154,8 @@ impl<'a> Fields<'a> {
     fn note(&mut self, name: &str, value: &'a [u8]) {
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
         match name.len() {
-            10 if is("connection") => self.connection = value,
+            10 if is("connection") && self.connection.is_empty() => self.connection = value,
+            10 if is("connection") => self.connections.push(value),
             14 if is("content-length") => {
                 self.lengths_differ |= self.length.is_some_and(|length| length != value);
                 self.length = Some(value);
@@ -165,8 +168,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// `Connection` names this option or field.
+    fn names(&self, wanted: &str) -> bool {
+        let is_in = |list: &[u8]| {
+            list.split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
+        };
+        is_in(self.connection) || self.connections.iter().any(|list| is_in(list))
+    }
+
     fn closes(&self) -> bool {
-        self.connection.split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+        self.names("close")
             // Two opinions on the length: nothing may follow.
             || (self.encoding.is_some() && self.length.is_some())
     }
@@ -195,33 +206,82 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A redirect as the browser must follow it: within the server's prefix.
-fn location(value: &[u8], way: &Way<'_>, public_base: &str) -> Vec<u8> {
+/// A redirect as the browser must follow it: where it leads at the server, it leads under the server's prefix.
+///
+/// Browsers read more than RFC 3986 has: backslashes are slashes, tabs are nothing, dots climb. What is not plain is read by
+/// the same rules (the URL standard) and written anew.
+pub fn location(value: &[u8], way: &Way<'_>, public_base: &str) -> Vec<u8> {
     let Some(prefix) = way.prefix else { return value.to_vec() };
-    let is_path = |rest: &[u8]| matches!(rest, [] | [b'/' | b'?' | b'#', ..]);
-    match value.strip_prefix(way.place.origin.as_bytes()).filter(|rest| is_path(rest)) {
-        Some(rest) => [public_base.as_bytes(), &under(rest, prefix)].concat(),
-        None => match value {
-            [b'/', b'/', ..] => value.to_vec(),
-            [b'/', ..] => under(value, prefix),
-            _ => value.to_vec(),
-        },
+    let is_path = |rest: &&[u8]| matches!(rest, [] | [b'/' | b'?' | b'#', ..]);
+    if let Some(rest) = value.strip_prefix(way.place.origin.as_bytes()).filter(is_path).filter(|rest| is_plain(rest)) {
+        return [public_base.as_bytes(), &under(rest, way, prefix)].concat();
+    }
+    match value {
+        [b'/', rest @ ..] if !matches!(rest, [b'/', ..]) && is_plain(value) => under(value, way, prefix),
+        _ => resolved(value, way, prefix, public_base).unwrap_or_else(|| value.to_vec()),
     }
 }
 
+/// Every reader finds the same path in it: nothing climbs, and nothing is dropped or taken for something else.
+fn is_plain(rest: &[u8]) -> bool {
+    let is_usual = |byte: &u8| matches!(byte, b'!'..=b'~' | 0x80..) && *byte != b'\\';
+    rest.iter().all(is_usual)
+        && memchr::memmem::find(rest, b"/.").is_none()
+        && !rest.windows(3).any(|three| three.eq_ignore_ascii_case(b"%2e"))
+}
+
+/// The same for what is not plain; `None` if it stays as it is: it leads elsewhere, or it is relative and stays where the
+/// browser is.
+fn resolved(value: &[u8], way: &Way<'_>, prefix: &str, public_base: &str) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(value).ok()?;
+    let asked = Url::parse(&[&way.place.origin, &way.place.base, way.path].concat()).ok()?;
+    let target = asked.join(text).ok()?;
+    if target.origin() != asked.origin() {
+        return None;
+    }
+    let path = under(target[Position::BeforePath..].as_bytes(), way, prefix);
+    let mut letters = text.trim_start_matches(|letter| letter <= ' ').chars().filter(|letter| *letter != '\t');
+    let is_slash = |letter: Option<char>| matches!(letter, Some('/' | '\\'));
+    let is_absolute = match letters.next() {
+        first if is_slash(first) => is_slash(letters.next()),
+        _ => Url::parse(text).is_ok(),
+    };
+    if is_absolute {
+        return Some([public_base.as_bytes(), &path].concat());
+    }
+    // Relative, and no step leads out of the prefix.
+    let is_relative = is_plain(value) && !value.contains(&b':') && !matches!(value, [b'/' | b'.', ..]);
+    let stays = is_relative && way.path != "/";
+    (!stays).then_some(path)
+}
+
 /// A path of the server as a path of ours.
-fn under(path: &[u8], prefix: &str) -> Vec<u8> {
-    let has_prefix =
-        path.strip_prefix(prefix.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/' | b'?' | b'#', ..]));
-    if has_prefix {
+fn under(path: &[u8], way: &Way<'_>, prefix: &str) -> Vec<u8> {
+    if is_below(path, prefix) {
         return path.to_vec();
     }
+    let base = way.place.base.as_str();
+    let path = if is_below(path, base) { &path[base.len()..] } else { path };
     let slash: &[u8] = if path.first() == Some(&b'/') { b"" } else { b"/" };
     [prefix.as_bytes(), slash, path].concat()
 }
 
+fn is_below(path: &[u8], folder: &str) -> bool {
+    path.strip_prefix(folder.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/' | b'?' | b'#', ..]))
+}
+
+/// The same for the path of a cookie, in which only slashes mean something.
+fn cookie_path(path: &[u8], way: &Way<'_>, prefix: &str) -> Vec<u8> {
+    let behind = |folder: &str| path.strip_prefix(folder.as_bytes()).filter(|rest| matches!(rest, [] | [b'/', ..]));
+    if behind(prefix).is_some() {
+        return path.to_vec();
+    }
+    let rest = behind(&way.place.base).unwrap_or(path);
+    [prefix.as_bytes(), if rest.is_empty() { b"/" } else { rest }].concat()
+}
+
 /// A cookie that belongs to one server: its path lies under the prefix, and it names no other host.
-fn cookie(value: &[u8], way: &Way<'_>) -> Vec<u8> {
+pub fn cookie(value: &[u8], way: &Way<'_>) -> Vec<u8> {
     let Some(prefix) = way.prefix else { return value.to_vec() };
     let mut out = Vec::with_capacity(value.len() + prefix.len());
     for (position, part) in value.split(|&byte| byte == b';').enumerate() {
@@ -237,7 +297,7 @@ fn cookie(value: &[u8], way: &Way<'_>) -> Vec<u8> {
         let given = given.trim_ascii();
         if position > 0 && name.trim_ascii().eq_ignore_ascii_case(b"path") && given.first() == Some(&b'/') {
             out.extend_from_slice(b" Path=");
-            out.extend_from_slice(&under(given, prefix));
+            out.extend_from_slice(&cookie_path(given, way, prefix));
         } else {
             out.extend_from_slice(part);
         }
@@ -247,7 +307,7 @@ fn cookie(value: &[u8], way: &Way<'_>) -> Vec<u8> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::super::find::Place;
@@ -276,12 +336,12 @@ mod tests {
         }
     }
 
-    fn way(prefix: Option<&str>) -> Way<'_> {
+    pub fn way(prefix: Option<&str>) -> Way<'_> {
         let place = Place::new(Arc::new(record()), None).unwrap();
         Way { place: Arc::new(place), path: "/", prefix }
     }
 
-    const ASKED: Asked<'static> =
+    pub const ASKED: Asked<'static> =
         Asked { head_only: false, websocket: false, old: false, public_base: "https://p.example" };
 
     fn read_all(text: &str, prefix: Option<&str>) -> Result<Head, BadReply> {
@@ -301,8 +361,20 @@ mod tests {
             ("/bbb1/html5client/", "/bbb1/html5client/"),
             ("/bbb12/x", "/bbb1/bbb12/x"),
             ("//elsewhere/x", "//elsewhere/x"),
-            ("../x", "../x"),
+            ("../x", "/bbb1/x"),
             ("https://moodle.example/", "https://moodle.example/"),
+            // As browsers read it.
+            ("HTTPS://BBB1.Example:443/x?y=//../#z", "https://p.example/bbb1/x?y=//../#z"),
+            ("https://bbb1.example/a/../../x", "https://p.example/bbb1/x"),
+            ("/a/%2E%2e/x", "/bbb1/x"),
+            ("/../x", "/bbb1/x"),
+            ("\\x", "/bbb1/x"),
+            ("/\t/elsewhere/x", "/\t/elsewhere/x"),
+            ("\\\\bbb1.example\\x", "https://p.example/bbb1/x"),
+            ("//bbb1.example/x", "https://p.example/bbb1/x"),
+            ("x/y?z", "/bbb1/x/y?z"),
+            ("https:/x", "https://p.example/bbb1/x"),
+            ("javascript:alert(1)", "javascript:alert(1)"),
         ] {
             assert_eq!(String::from_utf8(location(given.as_bytes(), &way, "https://p.example")).unwrap(), wanted);
         }
@@ -318,6 +390,7 @@ mod tests {
             ("a=b", "a=b"),
             ("path=/x; HttpOnly", "path=/x; HttpOnly"),
             ("a=b; Path=relative", "a=b; Path=relative"),
+            ("a=b; Path=/bbb1?x", "a=b; Path=/bbb1/bbb1?x"),
         ] {
             assert_eq!(String::from_utf8(cookie(given.as_bytes(), &way)).unwrap(), wanted);
         }
@@ -356,5 +429,12 @@ mod tests {
         let head = read_all(text, None).unwrap();
         assert_eq!(&head.text[..], &b"HTTP/1.1 404 Not Found\r\nETag: \"e\"\r\nContent-Length: 0"[..]);
         assert!(head.keeps);
+        let text = "HTTP/1.1 200 OK\r\nConnection: x-a\r\nConnection: close, X-B\r\nX-A: 1\r\nX-B: 2\r\nContent-Length: 0\r\n\r\n";
+        let head = read_all(text, None).unwrap();
+        assert_eq!(&head.text[..], &b"HTTP/1.1 200 OK\r\nContent-Length: 0"[..]);
+        assert!(!head.keeps);
+        let head =
+            read_all("HTTP/1.1 200 OK\r\nConnection: content-length\r\nContent-Length: 2\r\n\r\n", None).unwrap();
+        assert!(head.text.ends_with(b"Content-Length: 2") && matches!(head.framing, Framing::Length(2)));
     }
 }

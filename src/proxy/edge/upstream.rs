@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::ProxyOut;
 use crate::proxy_protocol;
+use crate::relay;
 
 /// Below nginx' keep-alive of 75 s, so that a kept connection is rarely a dead one.
 const KEPT: Duration = Duration::from_secs(50);
@@ -101,17 +102,24 @@ impl Upstreams {
         }
     }
 
-    /// A new connection for `client` within `limit`, TLS included. The error is for the operator.
-    pub async fn connect(&self, to: &Destination, client: Option<IpAddr>, limit: Duration) -> io::Result<Wire> {
-        match tokio::time::timeout(limit, self.open(to, to.told(client))).await {
+    /// A new connection for `client` within `limit`, TLS included; a server that is silent for `dead_after` is given up
+    /// later. The error is for the operator.
+    pub async fn connect(
+        &self,
+        to: &Destination,
+        client: Option<IpAddr>,
+        limit: Duration,
+        dead_after: Duration,
+    ) -> io::Result<Wire> {
+        match tokio::time::timeout(limit, self.open(to, to.told(client), dead_after)).await {
             Ok(opened) => opened,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {limit:?}"))),
         }
     }
 
-    async fn open(&self, to: &Destination, client: Option<IpAddr>) -> io::Result<Wire> {
+    async fn open(&self, to: &Destination, client: Option<IpAddr>, dead_after: Duration) -> io::Result<Wire> {
         let mut stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
-        stream.set_nodelay(true)?;
+        relay::prepare(&stream, dead_after);
         if to.send_proxy != ProxyOut::Off {
             // One connection may carry requests of several connections of this client, so there is no port to tell.
             let source = client.map(|client| SocketAddr::new(client, 0));
@@ -130,6 +138,11 @@ impl Destination {
     fn told(&self, client: Option<IpAddr>) -> Option<IpAddr> {
         client.filter(|_| self.send_proxy != ProxyOut::Off)
     }
+}
+
+#[cfg(test)]
+pub(super) fn plain(stream: TcpStream) -> Wire {
+    Wire { stream: Stream::Plain(stream), client: None }
 }
 
 fn connector() -> Result<TlsConnector, String> {
@@ -210,7 +223,7 @@ mod tests {
         let upstreams = Upstreams::default();
         let mut held = Vec::new();
         for last in [1, 2] {
-            let wire = upstreams.connect(&to, client(last), SOON).await.unwrap();
+            let wire = upstreams.connect(&to, client(last), SOON, SOON).await.unwrap();
             let (mut far, _) = listener.accept().await.unwrap();
             let line = format!("PROXY TCP4 192.0.2.{last} 127.0.0.1 0 {}\r\n", to.port);
             let mut heard = vec![0; line.len()];
@@ -233,13 +246,13 @@ mod tests {
         let upstreams = Upstreams::default();
         let mut held = Vec::new();
         for last in [1, 2, 3] {
-            let wire = upstreams.connect(&to, client(last), SOON).await.unwrap();
+            let wire = upstreams.connect(&to, client(last), SOON, SOON).await.unwrap();
             held.push(listener.accept().await.unwrap());
             upstreams.keep(&to, wire, 2);
         }
         let is_kept = |last| upstreams.kept(&to, client(last)).is_some();
         assert_eq!([1, 2, 3].map(is_kept), [false, true, true]);
-        let wire = upstreams.connect(&to, client(1), SOON).await.unwrap();
+        let wire = upstreams.connect(&to, client(1), SOON, SOON).await.unwrap();
         upstreams.keep(&to, wire, 0);
         assert!(!is_kept(1), "none are kept if none are to be");
     }
@@ -248,7 +261,7 @@ mod tests {
     async fn without_headers_any_client_may_have_any() {
         let (listener, to) = destination(ProxyOut::Off).await;
         let upstreams = Upstreams::default();
-        let wire = upstreams.connect(&to, client(1), SOON).await.unwrap();
+        let wire = upstreams.connect(&to, client(1), SOON, SOON).await.unwrap();
         let held = listener.accept().await.unwrap();
         upstreams.keep(&to, wire, 8);
         assert!(upstreams.kept(&to, client(2)).is_some());

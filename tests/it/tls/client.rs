@@ -68,6 +68,14 @@ pub async fn shown_for(maker: &Maker, address: &str, name: &str) -> Vec<u8> {
     shown(&connect(address, name, &Arc::new(config)).await.unwrap())
 }
 
+/// Believes every certificate; offers `protocols`.
+pub fn trusting_anybody(protocols: &[&str]) -> ClientConfig {
+    let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anything));
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config
+}
+
 /// Verifies nothing: what is shown is looked at by the test.
 #[derive(Debug)]
 struct Anything;
