@@ -91,7 +91,7 @@ pub fn haproxy_as(bench: &Bench, name: &str, rules: &str, form: &Form<'_>) -> Re
     let mode = if form.is_tcp { "tcp" } else { "http" };
     let ssl = form.tls.map_or_else(String::new, |files| format!(" ssl crt {} alpn http/1.1", files.both));
     let config = format!(
-        "global\n    nbthread 1\n    maxconn 9900\n    tune.ssl.default-dh-param 2048\n\
+        "global\n    nbthread 1\n    maxconn 9600\n    maxpipes 64\n    tune.ssl.default-dh-param 2048\n\
          defaults\n    mode {mode}\n    timeout connect 5s\n    timeout server 300s\n    timeout client 300s\n    \
          timeout tunnel 1h\n    timeout http-keep-alive 75s\n\
          frontend bench\n    bind {address}{ssl}\n{rules}\n{}\n",
