@@ -3,7 +3,7 @@
 //! The folders are layers; a module uses only what stands before it:
 //!
 //! ```text
-//! error, ids, clock → bbb → config → store, metrics, log, relay, proxy_protocol, tls → tenant, client, limit → pool
+//! error, ids, clock → bbb → config → store, metrics, log, relay, proxy_protocol, tls → tenant, client, limit, pacing → pool
 //!                   → placement → process → proxy, l4, admin → serve → sim, cli → main
 //! ```
 //!
@@ -21,6 +21,7 @@ pub mod l4;
 pub mod limit;
 pub mod log;
 pub mod metrics;
+pub mod pacing;
 pub mod placement;
 pub mod pool;
 pub mod process;

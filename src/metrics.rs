@@ -40,6 +40,8 @@ pub struct Metrics {
     pub server_videos: IntGaugeVec,
     pub server_connections: IntGaugeVec,
     pub server_carried: IntGaugeVec,
+    pub joins_waiting: IntGaugeVec,
+    pub joins_paced: IntCounterVec,
     pub server_reserved: GaugeVec,
     pub server_last_poll: GaugeVec,
     pub poll_duration: HistogramVec,
@@ -124,6 +126,17 @@ impl Metrics {
                 "usher_server_carried_people",
                 "People whose client is carried to the server.",
                 &["server"],
+            )?,
+            joins_waiting: make.gauges(
+                "usher_joins_waiting",
+                "People who wait for their turn to join the server, or would be waiting.",
+                &["server"],
+            )?,
+            joins_paced: make.counters(
+                "usher_joins_paced_total",
+                "Joins that got a place in the server's queue (waited), were let in from there (let_in), found it full (full), \
+                 or would have waited (observed).",
+                &["server", "outcome"],
             )?,
             server_reserved: make.floats("usher_server_reserved", "People still expected.", &["server"])?,
             server_last_poll: make.floats(
@@ -223,6 +236,7 @@ impl Metrics {
         retain(&self.poll_failures, "server", servers);
         retain(&self.poll_duration, "server", servers);
         retain(&self.placements, "server", servers);
+        retain(&self.joins_paced, "server", servers);
         retain(&self.api_requests, "tenant", tenants);
         retain(&self.tenant_limit_hits, "tenant", tenants);
     }

@@ -4,6 +4,7 @@
 //! answers, at least one server is usable, and no stop has begun.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::ids::ServerId;
 use crate::limit::Limiter;
 use crate::metrics::Metrics;
+use crate::pacing::Pacer;
 use crate::placement::Placer;
 use crate::pool::Health;
 use crate::relay::Drain;
@@ -32,6 +34,7 @@ pub struct Shared {
     pub creates: Arc<Semaphore>,
     /// What one address and one tenant may have.
     pub limiter: Limiter,
+    pub pacer: Pacer,
     pub process: Arc<Process>,
     pub tls: Tls,
 }
@@ -57,10 +60,10 @@ pub struct Process {
     /// Rings when a connection should end after the request it is at.
     leaving: Notify,
     in_flight: AtomicUsize,
-    sockets: AtomicUsize,
-    connections: AtomicUsize,
+    sockets: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
     handshakes: AtomicUsize,
-    refusals: AtomicUsize,
+    refusals: Arc<AtomicUsize>,
     /// Ends what would go on for hours, at the end of a stop.
     pub drain: Drain,
     pub carried: Carried,
@@ -139,14 +142,13 @@ impl Process {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    pub fn begin_request(&self) -> Counted<'_> {
+    pub fn begin_request(&self) -> Counted<&AtomicUsize> {
         Counted::one_more(&self.in_flight)
     }
 
     /// One more WebSocket. It counts among the connections too.
-    pub fn begin_socket(self: &Arc<Self>) -> OpenSocket {
-        self.sockets.fetch_add(1, Ordering::AcqRel);
-        OpenSocket(self.clone())
+    pub fn begin_socket(&self) -> Open {
+        Counted::one_more(self.sockets.clone())
     }
 
     /// WebSockets being carried now.
@@ -155,18 +157,18 @@ impl Process {
     }
 
     /// One more connection, unless there are `limit` already.
-    pub fn begin_connection(&self, limit: usize) -> Option<Counted<'_>> {
-        Counted::within(&self.connections, limit)
+    pub fn begin_connection(&self, limit: usize) -> Option<Open> {
+        Counted::within(self.connections.clone(), limit)
     }
 
     /// One more TLS handshake, unless there are `limit` already.
-    pub fn begin_handshake(&self, limit: usize) -> Option<Counted<'_>> {
+    pub fn begin_handshake(&self, limit: usize) -> Option<Counted<&AtomicUsize>> {
         Counted::within(&self.handshakes, limit)
     }
 
     /// One more connection that is being refused, unless there are `limit` already.
-    pub fn begin_refusal(&self, limit: usize) -> Option<Counted<'_>> {
-        Counted::within(&self.refusals, limit)
+    pub fn begin_refusal(&self, limit: usize) -> Option<Open> {
+        Counted::within(self.refusals.clone(), limit)
     }
 
     pub fn connections(&self) -> usize {
@@ -266,31 +268,25 @@ impl Drop for Carrying<'_> {
     }
 }
 
-/// One WebSocket.
-pub struct OpenSocket(Arc<Process>);
-
-impl Drop for OpenSocket {
-    fn drop(&mut self) {
-        self.0.sockets.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// Counts as long as it lives.
-pub struct Counted<'a>(&'a AtomicUsize);
+pub struct Counted<C: Deref<Target = AtomicUsize>>(C);
 
-impl<'a> Counted<'a> {
-    fn one_more(counter: &'a AtomicUsize) -> Self {
+/// What may outlive the task that has begun it.
+pub type Open = Counted<Arc<AtomicUsize>>;
+
+impl<C: Deref<Target = AtomicUsize>> Counted<C> {
+    fn one_more(counter: C) -> Self {
         counter.fetch_add(1, Ordering::AcqRel);
         Self(counter)
     }
 
-    fn within(counter: &'a AtomicUsize, limit: usize) -> Option<Self> {
+    fn within(counter: C, limit: usize) -> Option<Self> {
         let counted = Self::one_more(counter);
-        (counter.load(Ordering::Acquire) <= limit).then_some(counted)
+        (counted.0.load(Ordering::Acquire) <= limit).then_some(counted)
     }
 }
 
-impl Drop for Counted<'_> {
+impl<C: Deref<Target = AtomicUsize>> Drop for Counted<C> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

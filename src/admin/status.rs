@@ -30,6 +30,8 @@ struct ServerStatus {
     connections: u32,
     /// People whose client this process carries.
     carried: u32,
+    /// People who wait for their turn to join, or would be waiting.
+    waiting: usize,
     /// People still expected.
     reserved: f64,
     /// Thousandths of a core.
@@ -61,6 +63,7 @@ pub fn json(shared: &Shared) -> Vec<u8> {
         videos: view.videos,
         connections: shared.process.carried.to(view.record.id),
         carried: view.carried,
+        waiting: waiting(shared, &view),
         reserved: view.reserved,
         load_mc: view.load_mc,
         utilisation: view.utilisation,
@@ -91,6 +94,7 @@ pub fn write_gauges(shared: &Shared) {
         &metrics.server_videos,
         &metrics.server_connections,
         &metrics.server_carried,
+        &metrics.joins_waiting,
         &metrics.tenant_meetings,
         &metrics.tenant_participants,
     ] {
@@ -120,6 +124,11 @@ pub fn write_gauges(shared: &Shared) {
     metrics.log_lines_dropped.inc_by(dropped.saturating_sub(metrics.log_lines_dropped.get()));
 }
 
+/// People in the queue of joins.
+fn waiting(shared: &Shared, view: &ServerView) -> usize {
+    shared.pacer.waiting(&view.record, &shared.config.load().load.joins, shared.placer.clock.now())
+}
+
 fn write_server(shared: &Shared, view: &ServerView) {
     let metrics = &shared.metrics;
     let name = view.record.name.as_str();
@@ -138,6 +147,7 @@ fn write_server(shared: &Shared, view: &ServerView) {
     let connections = shared.process.carried.to(view.record.id);
     metrics.server_connections.with_label_values(&[name]).set(i64::from(connections));
     metrics.server_carried.with_label_values(&[name]).set(i64::from(view.carried));
+    metrics.joins_waiting.with_label_values(&[name]).set(waiting(shared, view) as i64);
     metrics.server_reserved.with_label_values(&[name]).set(view.reserved);
     metrics.server_load.with_label_values(&[name]).set(view.load_mc / 1000.0);
     metrics.server_utilisation.with_label_values(&[name]).set(view.utilisation);

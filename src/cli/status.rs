@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::outcome::CliError;
 use super::output::{Report, Table, count, or_dash};
-use crate::config::{Config, EdgeMode};
+use crate::config::{Config, EdgeMode, Pacing};
 use crate::store::ServerRecord;
 
 /// The admin listener is on this machine and answers from memory.
@@ -43,6 +43,7 @@ struct LiveServer {
     videos: u64,
     connections: u64,
     carried: u64,
+    waiting: u64,
     reserved: f64,
     load_mc: f64,
     /// Share of the server that is in use, 1 = all.
@@ -74,11 +75,15 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
     if carries {
         titles.extend(["CONNECTIONS", "CARRIED"]);
     }
+    let paces = context.config.edge.join_pacing != Pacing::Off;
+    if paces {
+        titles.push("WAITING");
+    }
     let mut table = Table::new(&titles);
     let mut rows = Vec::new();
     for server in &servers {
         let now = known.get(server.name.as_str());
-        table.row(vec![
+        let mut cells = vec![
             server.name.clone(),
             server.state.to_string(),
             now.map_or_else(String::new, |now| health_in_words(now)),
@@ -87,10 +92,14 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
             now.map_or_else(String::new, |now| format!("{:.0} %", now.utilisation * 100.0)),
             now.and_then(|now| now.version.clone()).or_else(|| server.version.clone()).unwrap_or_default(),
             server.tags.join(","),
-            // Dropped where there are no such columns.
-            or_dash(now.map(|now| now.connections)),
-            or_dash(now.map(|now| now.carried)),
-        ]);
+        ];
+        if carries {
+            cells.extend([or_dash(now.map(|now| now.connections)), or_dash(now.map(|now| now.carried))]);
+        }
+        if paces {
+            cells.push(or_dash(now.map(|now| now.waiting)));
+        }
+        table.row(cells);
         rows.push(row_json(server, stored(server), now.copied()));
     }
     let mut text = table.or("no servers yet; `usher server add URL --secret -` adds one");

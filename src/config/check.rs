@@ -138,6 +138,8 @@ impl Rules<'_> {
         self.share("load.choose.tie", load.choose.tie);
         self.positive("load.joins.per_core", load.joins.per_core);
         self.positive("load.joins.max", load.joins.max);
+        let text = "must be between 1 and 100000 places";
+        self.require((1..=100_000).contains(&load.joins.queue_max), "load.joins.queue_max", text);
     }
 
     fn reserve(&mut self) {

@@ -15,7 +15,7 @@ use super::l4::L4;
 use super::load::{Audio, Choose, Joins, Load, LoadLimits, NetWeights, Profile, Reserve, Tlo, Video, Weights};
 use super::sections::{
     Admin, Api, ClientPrefix, Edge, EdgeMode, GetMeetingInfo, GetMeetings, Health, IsRunning, Limits, Listen, Log,
-    LogFormat, Process, StoreConfig, StoreUrl, Tls, WhenFull,
+    LogFormat, Pacing, Process, StoreConfig, StoreUrl, Tls, WhenFull,
 };
 use super::{Config, Sources};
 use crate::bbb::Algorithm;
@@ -150,6 +150,8 @@ pub fn config() -> Config {
             read_timeout: EDGE_READ_TIMEOUT,
             tunnel_idle: TUNNEL_IDLE,
             idle_connections: EDGE_IDLE_CONNECTIONS,
+            // Nobody shall meet a waiting page that the operator has not asked for.
+            join_pacing: Pacing::Off,
         },
         health: Health {
             interval: PROBE_INTERVAL,
@@ -266,7 +268,8 @@ pub(super) fn load() -> Load {
             ghost_net: 1.0,
             grid: Duration::from_secs(15 * 60),
         },
-        joins: Joins { per_core: 2.5, max: 50.0 },
+        // More wait for one server only if something is wrong; 48 kB of places.
+        joins: Joins { per_core: 2.5, max: 50.0, queue_max: 2000 },
         choose: Choose { tie: 0.005 },
     }
 }

@@ -125,6 +125,15 @@ pub struct Reserve {
 pub struct Joins {
     pub per_core: f64,
     pub max: f64,
+    /// Places in a server's queue, if joins are paced.
+    pub queue_max: usize,
+}
+
+impl Joins {
+    /// Joins per second that a server with so many cores bears.
+    pub fn bearable(&self, cores: u32) -> f64 {
+        (self.per_core * f64::from(cores.max(1))).min(self.max)
+    }
 }
 
 /// `[load.choose]`.

@@ -7,20 +7,13 @@ use super::load::{Profile, Tlo};
 use super::problem::Problem;
 use super::raw::{Raw, Source, Value};
 use super::sections::{
-    CertificateFiles, ClientPrefix, EdgeMode, GetMeetingInfo, GetMeetings, IsRunning, LogFormat, WhenFull,
+    CertificateFiles, ClientPrefix, EdgeMode, GetMeetingInfo, GetMeetings, IsRunning, LogFormat, Pacing, WhenFull,
 };
 use super::{Config, Sources, defaults, read_l4, value};
 
 /// Sections and keys promised by the documentation for later versions.
-const NOT_BUILT: [&str; 7] = [
-    "tls.acme",
-    "recordings",
-    "load.history",
-    "load.backlog",
-    "load.expression",
-    "load.limits.mem",
-    "load.joins.queue_max",
-];
+const NOT_BUILT: [&str; 6] =
+    ["tls.acme", "recordings", "load.history", "load.backlog", "load.expression", "load.limits.mem"];
 
 /// Reads every key; problems found on the way are added to `problems` and leave the default in place.
 pub fn resolve(raw: Raw, problems: &mut Vec<Problem>) -> Config {
@@ -196,6 +189,7 @@ impl Keys<'_> {
         self.read("load.reserve.grid", &mut reserve.grid, value::duration);
         self.read("load.joins.per_core", &mut config.load.joins.per_core, value::number);
         self.read("load.joins.max", &mut config.load.joins.max, value::number);
+        self.read("load.joins.queue_max", &mut config.load.joins.queue_max, value::whole);
         self.read("load.choose.tie", &mut config.load.choose.tie, value::number);
     }
 
@@ -246,6 +240,8 @@ impl Keys<'_> {
         self.read("edge.read_timeout", &mut edge.read_timeout, value::duration);
         self.read("edge.tunnel_idle", &mut edge.tunnel_idle, value::duration);
         self.read("edge.idle_connections", &mut edge.idle_connections, value::whole);
+        let words = [("off", Pacing::Off), ("observe", Pacing::Observe), ("on", Pacing::On)];
+        self.read("edge.join_pacing", &mut edge.join_pacing, |found| value::word(found, &words));
     }
 
     /// Lists of sections, and nothing else.

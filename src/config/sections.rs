@@ -78,6 +78,16 @@ pub struct Edge {
     pub tunnel_idle: Duration,
     /// Idle connections that are kept open to each server.
     pub idle_connections: usize,
+    pub join_pacing: Pacing,
+}
+
+/// Whether people wait for their turn to join a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pacing {
+    Off,
+    /// Nobody waits, and metrics show who would.
+    Observe,
+    On,
 }
 
 /// Which way the browsers' traffic takes.

@@ -75,7 +75,7 @@ impl PublicApp {
     }
 
     /// Serves a connection to its end, in the protocol that the client and TLS have agreed on.
-    pub async fn enter(self: &Arc<Self>, stream: Stream, arrival: Arrival<'_>) {
+    pub async fn enter(self: &Arc<Self>, stream: Stream, arrival: Arrival) {
         match stream.selected_alpn_proto() {
             Some(ALPN::H2) => h2::serve(self, stream, arrival).await,
             _ => self.serve(stream, arrival).await,
@@ -88,24 +88,24 @@ impl PublicApp {
         self.refuse(&mut stream, &answer, Listener::Https).await;
     }
 
-    async fn serve(&self, stream: Stream, arrival: Arrival<'_>) {
+    async fn serve(&self, stream: Stream, arrival: Arrival) {
         let config = self.shared.config.load_full();
         let Arrival { listener, peer, place } = arrival;
         let left = config.limits.requests_per_connection;
         let connection = Connection { stream, listener, peer, bytes: BytesMut::new(), left };
-        // All that requests need is given back before a WebSocket begins its hours.
+        // All that requests need is given back before a WebSocket begins its hours, and Pingora's task for the connection too,
+        // which has room for a TLS handshake.
         if let Some(socket) = Box::pin(self.requests(connection, &place, &config)).await {
-            socket.run(&self.shared).await;
+            let shared = self.shared.clone();
+            tokio::spawn(async move {
+                let _place = place;
+                socket.run(&shared).await;
+            });
         }
     }
 
     /// One request after the other, until the connection ends or becomes a WebSocket.
-    async fn requests(
-        &self,
-        mut connection: Connection,
-        place: &limit::Place<'_>,
-        config: &Config,
-    ) -> Option<Box<Socket>> {
+    async fn requests(&self, mut connection: Connection, place: &limit::Place, config: &Config) -> Option<Box<Socket>> {
         // One long timer for the whole connection: moving it on is cheap, making one for each request is not.
         let mut timer = Box::pin(sleep(place.patience(config.limits.header_timeout)));
         if let Some(refusal) = place.refusal(&self.shared) {

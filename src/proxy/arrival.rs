@@ -36,10 +36,10 @@ impl Listener {
 }
 
 /// A connection that has been let in.
-pub struct Arrival<'a> {
+pub struct Arrival {
     pub listener: Listener,
     pub peer: Option<SocketAddr>,
-    pub place: Place<'a>,
+    pub place: Place,
 }
 
 /// The other end of a connection.

@@ -62,7 +62,7 @@ fn options() -> H2Options {
 }
 
 /// Serves a connection until one side ends it, or nothing has been at work for `limits.keepalive` (twice that at most).
-pub async fn serve(app: &Arc<PublicApp>, stream: Stream, arrival: Arrival<'_>) {
+pub async fn serve(app: &Arc<PublicApp>, stream: Stream, arrival: Arrival) {
     let config = app.shared.config.load_full();
     let patience = arrival.place.patience(config.limits.header_timeout);
     let refusal = arrival.place.refusal(&app.shared).map(Arc::new);

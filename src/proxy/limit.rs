@@ -81,16 +81,16 @@ fn error(reason: Reason) -> ApiError {
 }
 
 /// A connection's place among all and among those of its address, held until it has its answer.
-pub struct Place<'a> {
-    among_all: Option<process::Counted<'a>>,
-    refused: Option<process::Counted<'a>>,
+pub struct Place {
+    among_all: Option<process::Open>,
+    refused: Option<process::Open>,
     of_address: Counted,
     peer: Option<IpAddr>,
 }
 
-impl<'a> Place<'a> {
+impl Place {
     /// `None`: so many are being refused that this one gets no answer.
-    pub fn take(shared: &'a Shared, peer: Option<SocketAddr>, config: &Config) -> Option<Self> {
+    pub fn take(shared: &Shared, peer: Option<SocketAddr>, config: &Config) -> Option<Self> {
         let peer = peer.map(|peer| peer.ip().to_canonical());
         let of_address = shared.limiter.connect(peer, config);
         let limit = config.limits.connections;

@@ -2,9 +2,12 @@
 //!
 //! No foreign text gets into a page: unknown error keys show a general sentence. No scripts, no outside resources.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::answer::{Answer, HTML};
+use crate::pacing::Waiting;
 
 /// Seconds after which the waiting page tries again by itself.
 const RETRY_SECONDS: u32 = 5;
@@ -17,6 +20,39 @@ pub fn waiting() -> Answer {
     Answer { status: 503, ..Answer::new(200, HTML, page("One moment, please", text, &head)) }
         .with("Retry-After", RETRY_SECONDS.to_string())
         .with("Cache-Control", "no-store")
+}
+
+/// Shown for a join that has to wait for its turn; loads the same address again by itself. Without a place it says so.
+pub fn queue(place: Option<Waiting>, pause: Duration) -> Answer {
+    let text = match place {
+        Some(place) => {
+            let (position, expected) = (place.position, in_words(place.expected));
+            let ahead = match position {
+                1 => "You are the next one.".to_owned(),
+                position => format!("You are number {position} in the queue."),
+            };
+            format!(
+                "Many people are joining at this moment. {ahead} You will be let in by yourself {expected}; you need not do \
+                 anything. If you load this page again you keep your place."
+            )
+        }
+        None => "Very many people are joining at this moment. This page tries again by itself every few seconds; \
+            you need not do anything."
+            .to_owned(),
+    };
+    let seconds = pause.as_secs().max(1);
+    let head = format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">");
+    Answer::new(200, HTML, page("One moment, please", &text, &head))
+        .with("Retry-After", seconds.to_string())
+        .with("Cache-Control", "no-store")
+}
+
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        0..10 => "in a few seconds".to_owned(),
+        seconds @ 10..90 => format!("in about {} seconds", seconds.div_ceil(10) * 10),
+        seconds => format!("in about {} minutes", seconds.div_ceil(60)),
+    }
 }
 
 /// Shown when the server of a browser's session gives no answer; loads the same address again by itself.

@@ -11,6 +11,7 @@ use crate::clock::{Clock, SteadyClock, SystemClock};
 use crate::config::Config;
 use crate::limit::Limiter;
 use crate::metrics::Metrics;
+use crate::pacing::Pacer;
 use crate::placement::{Ledger, LedgerSettings, Monitor, Placer, PlacerSettings};
 use crate::pool::HealthSettings;
 use crate::process::{Process, Shared};
@@ -75,6 +76,7 @@ pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
         body_memory: Arc::new(Semaphore::new(kib(config.api.max_buffered))),
         creates: Arc::new(Semaphore::new(config.limits.concurrent_creates)),
         limiter: Limiter::new(&metrics),
+        pacer: Pacer::default(),
         config: ArcSwap::from_pointee(config),
         placer,
         metrics,

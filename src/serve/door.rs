@@ -82,7 +82,8 @@ impl Counts {
             self.add("busy");
             return None;
         };
-        let Ok(shaken) = timeout(limit, shake_hands(stream, terms)).await else {
+        // On the heap: afterwards the connection does without the room.
+        let Ok(shaken) = timeout(limit, Box::pin(shake_hands(stream, terms))).await else {
             self.add("timeout");
             return None;
         };

@@ -10,7 +10,7 @@ const ORDER: [&[&str]; 14] = [
     &["bbb"],
     &["config"],
     &["store", "metrics", "log", "relay", "proxy_protocol", "tls"],
-    &["tenant", "client", "limit"],
+    &["tenant", "client", "limit", "pacing"],
     &["pool"],
     &["placement"],
     &["process"],

@@ -25,6 +25,7 @@ mod listening;
 mod meetings;
 mod observing;
 mod operating;
+mod pacing;
 mod placing;
 mod races;
 mod recordings;

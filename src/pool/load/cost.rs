@@ -140,8 +140,7 @@ impl Capacity {
 
     /// Share of the joins per second it bears, if `expected` people arrive at the usual pace (rule 5).
     pub fn join_pressure(&self, expected: f64, settings: &Load) -> f64 {
-        let bearable = (settings.joins.per_core * f64::from(self.cores.max(1))).min(settings.joins.max);
-        expected / settings.reserve.tau.as_secs_f64() / bearable
+        expected / settings.reserve.tau.as_secs_f64() / settings.joins.bearable(self.cores)
     }
 
     /// Cores of the reference speed.

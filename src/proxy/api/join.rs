@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use super::Caller;
 use crate::bbb;
-use crate::config::{Config, EdgeMode};
+use crate::config::{Config, EdgeMode, Pacing};
 use crate::error::{ApiError, Blame};
-use crate::placement::JoinRefusal;
+use crate::ids::{MeetingKey, Secret};
+use crate::pacing::{Decision, Verdict};
+use crate::placement::{JoinRefusal, MeetingView};
+use crate::pool::Health;
 use crate::proxy::answer::Answer;
 use crate::proxy::pages;
-use crate::store::{ParamCall, ServerRecord};
+use crate::store::{ParamCall, ServerRecord, ServerState};
 
 /// What follows the signed part at most.
 const CHECKSUM_ROOM: usize = "&checksum=".len() + 128;
@@ -25,6 +28,9 @@ pub fn join(mut caller: Caller<'_>) -> Answer {
     };
     if caller.params.get("fullName").is_none_or(str::is_empty) {
         return failed(&caller, &ApiError::client("missingParamFullName", "You must specify a name for the attendee."));
+    }
+    if let Some(page) = pace(&caller, &key) {
+        return page;
     }
     let ledger = &caller.shared.placer.ledger;
     match ledger.admit_join(&key, &caller.tenant.limits(), caller.now) {
@@ -54,6 +60,58 @@ pub fn join(mut caller: Caller<'_>) -> Answer {
         Err(JoinRefusal::ServerDisabled) => {
             failed(&caller, &ApiError::client("serverUnavailable", "The server of this meeting is disabled."))
         }
+    }
+}
+
+/// The page of somebody who has to wait for his turn. Asked before the join counts: who waits is nobody yet. Moderators do
+/// not wait, because a meeting cannot begin without them; nor do programs.
+fn pace(caller: &Caller<'_>, key: &MeetingKey) -> Option<Answer> {
+    let (mode, joins) = (caller.config.edge.join_pacing, &caller.config.load.joins);
+    if mode == Pacing::Off || wants_xml(caller) {
+        return None;
+    }
+    let shared = caller.shared;
+    let meeting = shared.placer.ledger.find(key)?;
+    let is_usable = meeting.record.state != ServerState::Disabled && meeting.health != Health::Down;
+    if !is_usable || is_moderator(caller, &meeting) {
+        return None;
+    }
+    let who = (&*caller.checksum, caller.request.client);
+    let decision = shared.pacer.ask(&meeting.record, who, (mode, joins), caller.now);
+    let note = |outcome| shared.metrics.joins_paced.with_label_values(&[meeting.record.name.as_str(), outcome]).inc();
+    let page = match decision {
+        Decision::Observed(would_wait) => {
+            if would_wait {
+                note("observed");
+            }
+            return None;
+        }
+        Decision::Join(Verdict::Go { waited }) => {
+            if waited {
+                note("let_in");
+            }
+            return None;
+        }
+        Decision::Join(Verdict::Wait(place)) => {
+            if place.is_new {
+                note("waited");
+            }
+            pages::queue(Some(place), place.pause)
+        }
+        Decision::Join(Verdict::Full { pause }) => {
+            note("full");
+            pages::queue(None, pause)
+        }
+    };
+    Some(Answer { result: "joinWaits", server: Some(meeting.record), ..page })
+}
+
+/// As BBB decides: by the role, or without one by the password (bbb-api.md section 3.6).
+fn is_moderator(caller: &Caller<'_>, meeting: &MeetingView) -> bool {
+    let given = |name| caller.params.get(name).filter(|value| !value.is_empty());
+    match given("role") {
+        Some(role) => role.eq_ignore_ascii_case("MODERATOR"),
+        None => given("password").is_some_and(|password| meeting.moderator_pw == Some(Secret::new(password))),
     }
 }
 

@@ -7,7 +7,7 @@ use pingora::protocols::Stream;
 use prometheus::IntGauge;
 
 use super::tunnel::Tunnel;
-use crate::process::{OpenSocket, Shared};
+use crate::process::{self, Shared};
 use crate::relay::Direction;
 
 /// Everything that a WebSocket needs for its hours, and nothing else.
@@ -18,11 +18,11 @@ pub struct Socket {
     tunnel: Tunnel,
     /// Of the request that opened it.
     id: String,
-    open: OpenSocket,
+    open: process::Open,
 }
 
 impl Socket {
-    pub fn new(stream: Stream, sent: BytesMut, tunnel: Tunnel, id: String, open: OpenSocket) -> Self {
+    pub fn new(stream: Stream, sent: BytesMut, tunnel: Tunnel, id: String, open: process::Open) -> Self {
         Self { stream, sent, tunnel, id, open }
     }
 
