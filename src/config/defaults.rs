@@ -105,6 +105,9 @@ pub const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS / 32;
 /// have all expired makes two such requests for each pupil, while a laptop is held to 50 a second, a few thousandths of a
 /// core.
 pub const UNSIGNED_PER_ADDRESS: u32 = 3_000;
+/// In a second, ten times as many at once. A join loads some 200 files, and a campus may be behind one address: this lets five
+/// people a second in through it, fifty at once. Carrying so much costs a twentieth of a core.
+pub const CARRIED_PER_ADDRESS: u32 = 1_000;
 /// In a minute, all of which may come at once. Each join counts as a person until a poll knows better, so one link must
 /// not count as a lecture. A browser uses its link once or twice; a class with one common link gets in within seconds.
 pub const SAME_JOIN_PER_ADDRESS: u32 = 30;
@@ -178,6 +181,7 @@ pub fn config() -> Config {
             concurrent_fanouts: CONCURRENT_FANOUTS,
             connections_per_address: CONNECTIONS_PER_ADDRESS,
             unsigned_per_address: UNSIGNED_PER_ADDRESS,
+            carried_per_address: CARRIED_PER_ADDRESS,
             same_join_per_address: SAME_JOIN_PER_ADDRESS,
             requests_per_tenant: REQUESTS_PER_TENANT,
             creates_per_tenant: CREATES_PER_TENANT,

@@ -38,6 +38,8 @@ pub enum Reason {
     Connections,
     /// Too many requests of one address that no tenant has signed.
     Unsigned,
+    /// Too many requests of one address that are carried to servers.
+    Carried,
     /// The same join link too often from one address.
     SameJoin,
     /// Too much unsigned form data of one address at once.
@@ -48,10 +50,11 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AllConnections,
         Self::Connections,
         Self::Unsigned,
+        Self::Carried,
         Self::SameJoin,
         Self::Forms,
         Self::TenantRequests,
@@ -64,6 +67,7 @@ impl Reason {
             Self::AllConnections => "connections",
             Self::Connections => "connections_of_address",
             Self::Unsigned => "unsigned",
+            Self::Carried => "carried",
             Self::SameJoin => "same_join",
             Self::Forms => "forms",
             Self::TenantRequests => "tenant_requests",
@@ -102,6 +106,7 @@ pub struct Limiter {
     connections: Inflight,
     form_kib: Inflight,
     unsigned: Leaky,
+    carried: Leaky,
     joins: Leaky,
     tenants: Leaky,
     creates: Shares,
@@ -125,6 +130,7 @@ impl Limiter {
             connections: Inflight::new(),
             form_kib: Inflight::new(),
             unsigned: Leaky::default(),
+            carried: Leaky::default(),
             joins: Leaky::default(),
             tenants: Leaky::default(),
             creates: Shares::default(),
@@ -156,6 +162,14 @@ impl Limiter {
         let Some(caller) = counted(client, allowance, config) else { return Ok(()) };
         let taken = self.unsigned.take(caller, allowance, now);
         taken.map_err(|retry_after| Refusal { reason: Reason::Unsigned, retry_after })
+    }
+
+    /// One request of `client` that is to be carried to a server.
+    pub fn carried(&self, client: Option<IpAddr>, config: &Config, now: Instant) -> Result<(), Refusal> {
+        let allowance = Allowance::per_second(config.limits.carried_per_address);
+        let Some(caller) = counted(client, allowance, config) else { return Ok(()) };
+        let taken = self.carried.take(caller, allowance, now);
+        taken.map_err(|retry_after| Refusal { reason: Reason::Carried, retry_after })
     }
 
     /// One join of `client` with this link; `checksum` names the link, since it is made over all of it.

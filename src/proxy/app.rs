@@ -201,8 +201,9 @@ impl PublicApp {
         config: &Arc<Config>,
     ) -> Result<Tunnel, bool> {
         let started = Instant::now();
-        let made = match secure::redirect(&self.shared, config, request, Route::Client) {
-            Some(redirect) => Made::answered(redirect, started),
+        let redirect = secure::redirect(&self.shared, config, request, Route::Client);
+        let made = match redirect.or_else(|| limit::carried(&self.shared, config, request)) {
+            Some(answer) => Made::answered(answer, started),
             None => match self.edge.open(request, way, config).await {
                 Ok(Opened::Tunnel(tunnel)) => {
                     self.note(request, &Made::carried(101, way, None, started), config);

@@ -50,7 +50,20 @@ struct Source<'a> {
     memory: &'a Arc<Semaphore>,
     deadline: Instant,
     limit: Duration,
+    /// For a body that is carried on.
+    stint: Option<Stint>,
 }
+
+/// A body that is carried on may take as long as it keeps coming: each `STINT` bytes within the limit. Only the time counts
+/// that the client is waited for.
+struct Stint {
+    left: Duration,
+    bytes: usize,
+}
+
+/// With the usual limit of 30 s that is 550 bytes per second: less than any line, and more than who only wants to hold a
+/// connection likes to send.
+const STINT: usize = 16 * 1024;
 
 impl<'a> Inbound<'a> {
     /// For a request that has none.
@@ -65,7 +78,7 @@ impl<'a> Inbound<'a> {
         limit: Duration,
     ) -> Self {
         Self {
-            from: Some(Source { session, memory, deadline: Instant::now() + limit, limit }),
+            from: Some(Source { session, memory, deadline: Instant::now() + limit, limit, stint: None }),
             announced: request.content_length.filter(|_| !request.chunked),
             wants_continue: request.expects_continue,
             read: 0,
@@ -78,10 +91,10 @@ impl<'a> Inbound<'a> {
         self.announced
     }
 
-    /// The time limit begins anew: for bodies that are carried on, and may take as long as they keep coming.
-    pub fn wait_anew(&mut self) {
+    /// The time limit is for a part of the body from now on: it is carried on, and may take as long as it keeps coming.
+    pub fn limit_parts(&mut self) {
         if let Some(source) = &mut self.from {
-            source.deadline = Instant::now() + source.limit;
+            source.stint = Some(Stint { left: source.limit, bytes: 0 });
         }
     }
 
@@ -100,14 +113,24 @@ impl<'a> Inbound<'a> {
         if std::mem::take(&mut self.wants_continue) {
             source.session.write_continue_response().await.map_err(|_| BodyFailure::Broken)?;
         }
-        let piece = tokio::time::timeout_at(source.deadline, source.session.read_request_body())
+        let begin = Instant::now();
+        let deadline = source.stint.as_ref().map_or(source.deadline, |stint| begin + stint.left);
+        let piece = tokio::time::timeout_at(deadline, source.session.read_request_body())
             .await
             .map_err(|_| BodyFailure::TooSlow)?
             .map_err(|error| match error.etype() {
                 ErrorType::ReadTimedout => BodyFailure::TooSlow,
                 _ => BodyFailure::Broken,
             })?;
-        self.read += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        let length = piece.as_ref().map_or(0, Bytes::len);
+        if let Some(stint) = &mut source.stint {
+            stint.bytes += length;
+            stint.left = stint.left.saturating_sub(begin.elapsed());
+            if stint.bytes >= STINT {
+                *stint = Stint { left: source.limit, bytes: 0 };
+            }
+        }
+        self.read += length as u64;
         if self.read > max {
             return Err(BodyFailure::TooLarge);
         }

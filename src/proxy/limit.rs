@@ -71,6 +71,7 @@ fn error(reason: Reason) -> ApiError {
         Reason::AllConnections => "Too many connections at once. Try again in a moment.",
         Reason::Connections => "Too many connections from your address. Close some, or try again in a moment.",
         Reason::Unsigned => "Too many requests without a valid signature from your address. Try again later.",
+        Reason::Carried => "Too many requests from your address. Try again in a moment.",
         Reason::SameJoin => "This join link has been used too often in a minute. Try again in a moment.",
         Reason::Forms => "Too much form data from your address at once. Try again in a moment.",
         Reason::TenantRequests => "More requests in a second than this tenant may send. Try again in a moment.",
@@ -165,6 +166,22 @@ pub fn settle(
             answer(refusal, form)
         }
     }
+}
+
+/// A request that is to be carried, if its address has sent too many: a page for who wants one.
+pub fn carried(shared: &Shared, config: &Config, request: &Request<'_>) -> Option<Answer> {
+    let refusal = shared.limiter.carried(request.client, config, Instant::now()).err()?;
+    shared.limiter.tell(refusal.reason, request.client, None);
+    Some(answer(refusal, if wants_page(request) { Form::Page } else { Form::Text }))
+}
+
+/// A browser that goes somewhere, and not a script of a page.
+fn wants_page(request: &Request<'_>) -> bool {
+    let mut found = false;
+    request.lines.each(|name, value| {
+        found |= name.eq_ignore_ascii_case(b"accept") && value.windows(9).any(|part| part == b"text/html");
+    });
+    found
 }
 
 /// Makes a flooding caller wait; what is being finished before a stop does not.

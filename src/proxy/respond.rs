@@ -130,6 +130,9 @@ impl PublicApp {
         config: &Arc<Config>,
         started: Instant,
     ) -> Made {
+        if let Some(refusal) = limit::carried(&self.shared, config, request) {
+            return Made::answered(refusal, started);
+        }
         let mut made = match self.edge.carry(request, way, inbound, config).await {
             Ok(passing) => Made::carried(passing.status(), way, Some(passing), started),
             Err(failure) => Made::answered(edge::refusal(&failure, &way.place.record), started),

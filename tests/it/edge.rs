@@ -5,6 +5,7 @@
 
 mod announced;
 mod carrying;
+mod floods;
 mod frames;
 mod links;
 mod lobby;

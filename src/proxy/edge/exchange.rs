@@ -216,8 +216,8 @@ async fn send_body(
     limit: Duration,
 ) -> Result<(), Failure> {
     let is_chunked = sent == Sent::Chunks;
+    inbound.limit_parts();
     loop {
-        inbound.wait_anew();
         let Some(piece) = inbound.next(u64::MAX).await.map_err(Failure::Body)? else { break };
         if piece.is_empty() {
             continue;

@@ -19,6 +19,8 @@ use crate::config::Config;
 /// Bytes read at once, at first and at most.
 const FIRST: usize = 16 * 1024;
 const MOST: usize = 256 * 1024;
+/// Bytes that the slowest browser takes within its patience.
+const SLOW: usize = 64 * 1024;
 /// Bodies of this size that came with the head go out in the same write.
 const TOGETHER: usize = 32 * 1024;
 
@@ -159,7 +161,9 @@ impl Passing {
         let mut room = FIRST;
         loop {
             if !piece.is_empty() {
-                soon(self.patience, to.write_all(&piece)).await.map_err(|_| Fault::Client)?;
+                // A slow line may take longer for a large piece, but not for ever.
+                let patience = self.patience * (1 + (piece.len() / SLOW) as u32);
+                soon(patience, to.write_all(&piece)).await.map_err(|_| Fault::Client)?;
                 passed.bytes += piece.len() as u64;
             }
             if is_last {
