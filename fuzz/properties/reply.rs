@@ -12,20 +12,29 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
+use usher::config::{Headers, ServerLine};
 use usher::ids::{Secret, ServerId};
 use usher::proxy::edge::chunks::Chunks;
-use usher::proxy::edge::reply::{Asked, BadReply, Framing, Head, read};
+use usher::proxy::edge::reply::{Asked, BadReply, Compressing, Framing, Head, read};
 use usher::proxy::edge::{Place, Way};
 use usher::store::{Reach, ServerRecord, ServerState};
 
 const SITE: &str = "https://p.example";
 const MANY: usize = 90;
+static HEADERS: Headers = Headers { server: ServerLine::Keep, set: Vec::new(), remove: Vec::new(), lines: None };
 
 pub fn check(data: &[u8]) {
     let Some((&how, answer)) = data.split_first() else { return };
     let (head_only, prefix) = (how & 1 != 0, (how & 2 != 0).then_some("/bbb1"));
     let way = Way { place: PLACE.clone(), path: "/x", prefix };
-    let asked = Asked { head_only, websocket: false, old: false, public_base: SITE };
+    let asked = Asked {
+        head_only,
+        websocket: false,
+        old: false,
+        public_base: SITE,
+        headers: &HEADERS,
+        compressing: Compressing::default(),
+    };
     let mut bytes = BytesMut::from(answer);
     let whole = read(&mut bytes, &way, asked);
     in_pieces(answer, &way, asked, &whole);

@@ -17,6 +17,7 @@ use super::sections::{
     Admin, Api, ClientPrefix, Edge, EdgeMode, GetMeetingInfo, GetMeetings, Health, IsRunning, Limits, Listen, Log,
     LogFormat, Pacing, Process, StoreConfig, StoreUrl, Tls, WhenFull,
 };
+use super::site::{Compression, Headers};
 use super::{Config, Sources};
 use crate::bbb::Algorithm;
 
@@ -131,6 +132,8 @@ pub const L4_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections of one listener. Each takes two sockets, so as many files as `CONNECTIONS`.
 pub const L4_CONNECTIONS: usize = CONNECTIONS / 2;
 
+/// Bytes. What fits into one packet is not there any sooner if it is shorter.
+pub const COMPRESSED_FROM: u64 = 1024;
 /// Threads. More than any machine has cores worth using; a slip of the finger must not start a million.
 pub const MAX_THREADS: usize = 1024;
 /// Longer than any ordinary call on the way, shorter than systemd's 90 s.
@@ -168,6 +171,9 @@ pub fn config() -> Config {
         },
         load: load(),
         l4: L4::default(),
+        headers: Headers::default(),
+        // BBB servers compress most of what they send by themselves.
+        compression: Compression { algorithms: Vec::new(), min_length: COMPRESSED_FROM },
         limits: Limits {
             connections: CONNECTIONS,
             keepalive: KEEPALIVE,

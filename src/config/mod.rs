@@ -13,6 +13,7 @@ mod raw;
 mod read_l4;
 mod resolve;
 mod sections;
+mod site;
 mod value;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use load::*;
 pub use problem::{Problem, Problems};
 pub use raw::Source;
 pub use sections::*;
+pub use site::{Coding, Compression, Field, Headers, Lines, ServerLine};
 
 /// Everything Usher can be told, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,8 @@ pub struct Config {
     pub load: Load,
     pub l4: L4,
     pub limits: Limits,
+    pub headers: Headers,
+    pub compression: Compression,
     pub log: Log,
     pub process: Process,
     /// Where each value that was set comes from.

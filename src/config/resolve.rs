@@ -9,6 +9,7 @@ use super::raw::{Raw, Source, Value};
 use super::sections::{
     CertificateFiles, ClientPrefix, EdgeMode, GetMeetingInfo, GetMeetings, IsRunning, LogFormat, Pacing, WhenFull,
 };
+use super::site::{self, Coding};
 use super::{Config, Sources, defaults, read_l4, value};
 
 /// Sections and keys promised by the documentation for later versions.
@@ -78,7 +79,19 @@ impl Keys<'_> {
         self.read("tls.certificates", &mut config.tls.certificates, value::certificates);
         self.read("tls.hsts", &mut config.tls.hsts, value::hsts_or_none);
         self.read("tls.challenge_webroot", &mut config.tls.challenge_webroot, value::file_or_none);
+        self.site(config);
         self.read("store.url", &mut config.store.url, value::store_url);
+    }
+
+    fn site(&mut self, config: &mut Config) {
+        let headers = &mut config.headers;
+        self.read("headers.server", &mut headers.server, site::server_line);
+        self.read("headers.set", &mut headers.set, |found| value::list(found, site::field));
+        self.read("headers.remove", &mut headers.remove, |found| value::list(found, site::removable));
+        headers.prepare();
+        let compression = &mut config.compression;
+        self.read("compression.algorithms", &mut compression.algorithms, |found| value::list(found, Coding::read));
+        self.read("compression.min_length", &mut compression.min_length, value::size);
     }
 
     fn admin_tls(&mut self, config: &mut Config) {

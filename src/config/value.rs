@@ -78,7 +78,7 @@ pub fn flag(value: &Value) -> Result<bool, String> {
     Ok(*flag)
 }
 
-fn text(value: &Value) -> Result<&str, String> {
+pub fn text(value: &Value) -> Result<&str, String> {
     let Value::Text(text) = value else {
         return Err(format!("write text in quotes, not {}", value.kind()));
     };

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::body::BodyFailure;
 use crate::bbb;
+use crate::config::Lines;
 use crate::error::{ApiError, Blame};
 use crate::store::ServerRecord;
 
@@ -36,6 +37,8 @@ pub struct Answer {
     /// For the log when something failed.
     pub reason: Option<String>,
     pub server: Option<Arc<ServerRecord>>,
+    /// What the site adds to every answer.
+    pub site: Option<Arc<Lines>>,
     /// Time spent waiting for BBB servers.
     pub upstream: Option<Duration>,
 }
@@ -51,6 +54,7 @@ impl Answer {
             blame: None,
             reason: None,
             server: None,
+            site: None,
             upstream: None,
         }
     }

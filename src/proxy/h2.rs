@@ -209,6 +209,9 @@ async fn write(session: &mut ServerSession, answer: &Answer, id: &str, head_only
             head.append_header(name, value)?;
         }
     }
+    for (name, value) in answer.site.iter().flat_map(|lines| &lines.fields) {
+        head.append_header(name, value)?;
+    }
     session.write_response_header(Box::new(head)).await?;
     let body = if head_only { Bytes::new() } else { answer.body.clone() };
     session.write_response_body(body, true).await
@@ -229,16 +232,19 @@ async fn pass(
     for (name, value) in &answer.headers {
         let _ = head.insert_header(*name, &**value);
     }
+    for (name, value) in answer.site.iter().flat_map(|lines| &lines.fields) {
+        let _ = head.append_header(name, value);
+    }
     if !matches!(timeout(limit, session.write_response_header(Box::new(head))).await, Ok(Ok(()))) {
         return (0, Some(Fault::Client));
     }
     loop {
-        let piece = match passing.content().await {
+        let piece = match passing.next().await {
             Ok(piece) => piece,
             Err(fault) => return (bytes, Some(fault)),
         };
         let is_last = piece.is_none();
-        let piece = piece.unwrap_or_default().freeze();
+        let piece = piece.unwrap_or_default();
         let length = piece.len() as u64;
         if !matches!(timeout(limit, session.write_response_body(piece, is_last)).await, Ok(Ok(()))) {
             return (bytes, Some(Fault::Client));

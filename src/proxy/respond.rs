@@ -67,7 +67,7 @@ impl PublicApp {
             None => self.ask(request, route, inbound, config, started, &mut facts).await,
         };
         let mut answer = limit::settle(&self.shared, config, request, route, &mut facts, answer);
-        secure::keep_secure(config, request, &mut answer);
+        secure::dress(config, request, &mut answer);
         facts.body_read = inbound.read;
         let took = started.elapsed();
         if facts.flooding {
@@ -138,7 +138,7 @@ impl PublicApp {
             Err(failure) => Made::answered(edge::refusal(&failure, &way.place.record), started),
         };
         made.facts.body_read = inbound.read;
-        secure::keep_secure(config, request, &mut made.answer);
+        secure::dress(config, request, &mut made.answer);
         made
     }
 

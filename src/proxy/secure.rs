@@ -1,4 +1,5 @@
-//! What HTTPS changes in an answer: plain HTTP is sent there if the operator wants it, and browsers are told to stay.
+//! What HTTPS changes in an answer: plain HTTP is sent there if the operator wants it, and browsers are told to stay. And
+//! what the site adds.
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
@@ -51,8 +52,9 @@ fn authority(shared: &Shared, config: &Config, host: &str) -> Option<String> {
     public.host_str().filter(|_| is_public_secure).map(|host| format!("{host}{port}"))
 }
 
-/// Tells browsers that have come by HTTPS to come by nothing else.
-pub fn keep_secure(config: &Config, request: &Request<'_>, answer: &mut Answer) {
+/// Adds what the site wants in its answers, and tells browsers that have come by HTTPS to come by nothing else.
+pub fn dress(config: &Config, request: &Request<'_>, answer: &mut Answer) {
+    answer.site = config.headers.lines.clone();
     if let Some(value) = config.tls.hsts.as_ref().filter(|_| request.is_secure) {
         answer.headers.push(("Strict-Transport-Security", value.clone().into()));
     }

@@ -74,6 +74,7 @@ fn head(bytes: &mut BytesMut, answer: &Answer, id: &str, after: After) {
     for (name, value) in &answer.headers {
         field(bytes, name, value);
     }
+    site(bytes, answer);
     connection(bytes, after);
     bytes.extend_from_slice(b"\r\n\r\n");
 }
@@ -85,8 +86,15 @@ pub fn last_lines(answer: &Answer, id: &str, after: After) -> BytesMut {
     for (name, value) in &answer.headers {
         field(&mut lines, name, value);
     }
+    site(&mut lines, answer);
     connection(&mut lines, after);
     lines
+}
+
+fn site(bytes: &mut BytesMut, answer: &Answer) {
+    if let Some(lines) = &answer.site {
+        bytes.extend_from_slice(&lines.text);
+    }
 }
 
 fn connection(bytes: &mut BytesMut, after: After) {

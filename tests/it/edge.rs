@@ -13,5 +13,6 @@ mod origin;
 mod reach;
 mod secure;
 mod sessions;
+mod site;
 mod sockets;
 mod sources;

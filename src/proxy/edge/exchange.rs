@@ -9,14 +9,15 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
+use super::coding;
 use super::heading::{self, Sent};
 use super::passing::Passing;
-use super::reply::{self, Asked, BadReply, Framing, Head};
+use super::reply::{self, Asked, BadReply, Compressing, Framing, Head};
 use super::tunnel::Tunnel;
 use super::upstream::Wire;
 use super::{Edge, Way};
 use crate::bbb::Method;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::proxy::body::{BodyFailure, Inbound};
 use crate::proxy::request::Request;
 
@@ -58,7 +59,7 @@ impl Edge {
             None => Sent::Chunks,
         };
         let head = self.head(request, way, sent)?;
-        let asked = asked(request, config, false);
+        let asked = self.asked(request, way, config, false);
         let limit = config.edge.read_timeout;
         let may_repeat = sent == Sent::Nothing && matches!(request.method, Method::Get | Method::Head);
         if let Some(mut wire) =
@@ -92,12 +93,45 @@ impl Edge {
         let head = self.head(request, way, Sent::WebSocket)?;
         let mut wire = self.connect(request, way, config).await?;
         let mut bytes = BytesMut::new();
-        let asked = asked(request, config, true);
+        let asked = self.asked(request, way, config, true);
         let head = plain(&mut wire, &head, &mut bytes, way, asked, config.edge.read_timeout).await?;
         if matches!(head.framing, Framing::Switched) {
             return Ok(Opened::Tunnel(Tunnel::new(head, wire, bytes, way, config)));
         }
         Ok(Opened::Refused(self.passing(head, wire, bytes, way, config)))
+    }
+
+    fn asked<'a>(&self, request: &Request<'_>, way: &Way<'_>, config: &'a Config, websocket: bool) -> Asked<'a> {
+        Asked {
+            head_only: request.method == Method::Head,
+            websocket,
+            old: request.is_old,
+            public_base: config.listen.public_base(),
+            headers: &config.headers,
+            compressing: if websocket {
+                Compressing::default()
+            } else {
+                self.compressing(request, way, &config.compression)
+            },
+        }
+    }
+
+    fn compressing(&self, request: &Request<'_>, way: &Way<'_>, wanted: &config::Compression) -> Compressing {
+        let varies = !wanted.algorithms.is_empty() && !coding::is_recording(way.path);
+        // HTTP/1.0 has no chunks, and the length of what is compressed is not known before its end.
+        if !varies || request.is_old {
+            return Compressing { varies, ..Compressing::default() };
+        }
+        let (mut accept, mut is_part) = (Vec::new(), false);
+        request.lines.each(|name, value| {
+            if name.eq_ignore_ascii_case(b"accept-encoding") {
+                accept.push(value);
+            }
+            is_part |= name.eq_ignore_ascii_case(b"range");
+        });
+        let coding = coding::choose(wanted, accept.iter().copied())
+            .filter(|_| !is_part && self.encoders.available_permits() > 0);
+        Compressing { varies, coding, min_length: wanted.min_length }
     }
 
     fn head(&self, request: &Request<'_>, way: &Way<'_>, sent: Sent) -> Result<BytesMut, Failure> {
@@ -116,7 +150,8 @@ impl Edge {
     }
 
     fn passing(&self, head: Head, wire: Wire, bytes: BytesMut, way: &Way<'_>, config: &Config) -> Passing {
-        Passing::new(head, wire, bytes, way.place.clone(), config)
+        let passing = Passing::new(head, wire, bytes, way.place.clone(), config);
+        passing.compressed(|| self.encoders.clone().try_acquire_owned().ok())
     }
 
     /// Keeps the connection of an answer that was passed on to its end.
@@ -131,15 +166,6 @@ impl Edge {
 pub enum Opened {
     Tunnel(Tunnel),
     Refused(Passing),
-}
-
-fn asked<'a>(request: &Request<'_>, config: &'a Config, websocket: bool) -> Asked<'a> {
-    Asked {
-        head_only: request.method == Method::Head,
-        websocket,
-        old: request.is_old,
-        public_base: config.listen.public_base(),
-    }
 }
 
 async fn plain(

@@ -2,10 +2,12 @@
 //!
 //! A request runs forward through these files: `find` (whose is it) → `upstream` (a connection) → `heading` (what the
 //! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told) → `passing` (the
-//! body) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their prefix. Bodies are never held: a piece is read when the one before it has been written.
+//! body; `coding` compresses it) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their prefix. Bodies are
+//! never held: a piece is read when the one before it has been written.
 
 mod astray;
 pub mod chunks;
+mod coding;
 mod exchange;
 mod find;
 mod heading;
@@ -24,6 +26,7 @@ pub use tunnel::Tunnel;
 use std::sync::Arc;
 
 use find::Places;
+use tokio::sync::Semaphore;
 use upstream::Upstreams;
 
 use super::answer::{Answer, TEXT};
@@ -40,11 +43,21 @@ pub struct Edge {
     upstreams: Upstreams,
     /// This process's mark on requests that it sends.
     hop: String,
+    /// Bodies that may be compressed at once: each takes up to half a megabyte.
+    encoders: Arc<Semaphore>,
 }
+
+/// More are passed on as they come.
+const ENCODERS: usize = 256;
 
 impl Edge {
     pub(super) fn new() -> Self {
-        Self { places: Places::default(), upstreams: Upstreams::default(), hop: new_request_id() }
+        Self {
+            places: Places::default(),
+            upstreams: Upstreams::default(),
+            hop: new_request_id(),
+            encoders: Arc::new(Semaphore::new(ENCODERS)),
+        }
     }
 
     /// The server that the request belongs to; `None` if it is ours to answer.

@@ -5,12 +5,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::coding::Encoder;
 use super::find::Place;
 use super::reply::{Framing, Head, MOST_LINES};
 use super::upstream::Wire;
@@ -39,6 +42,8 @@ pub struct Passing {
     has_ended: bool,
     /// An HTTP/1.0 browser gets the content of chunks.
     is_old: bool,
+    /// Compresses the body, as long as it has not ended.
+    encoder: Option<(Encoder, Option<OwnedSemaphorePermit>)>,
 }
 
 /// What reached the browser.
@@ -71,7 +76,26 @@ impl Passing {
         let _read = bytes.split_to(head.length);
         let may_be_kept = head.keeps;
         let (silence, patience) = (config.edge.read_timeout, config.limits.body_timeout);
-        Self { head, wire, bytes, place, silence, patience, may_be_kept, has_ended: false, is_old: false }
+        Self {
+            head,
+            wire,
+            bytes,
+            place,
+            silence,
+            patience,
+            may_be_kept,
+            has_ended: false,
+            is_old: false,
+            encoder: None,
+        }
+    }
+
+    /// Compresses the body if its head says so; `permit` is given back with the encoder.
+    pub(super) fn compressed(mut self, permit: impl FnOnce() -> Option<OwnedSemaphorePermit>) -> Self {
+        if let Some(coding) = self.head.coding.filter(|_| !matches!(self.head.framing, Framing::Nothing)) {
+            self.encoder = Some((Encoder::new(coding), permit()));
+        }
+        self
     }
 
     pub fn status(&self) -> u16 {
@@ -80,7 +104,8 @@ impl Passing {
 
     /// The browser cannot tell where the body ends unless the connection is closed behind it.
     pub fn ends_by_close(&self, is_old: bool) -> bool {
-        matches!(self.head.framing, Framing::UntilClose) || (is_old && matches!(self.head.framing, Framing::Chunked(_)))
+        (matches!(self.head.framing, Framing::UntilClose) && self.encoder.is_none())
+            || (is_old && matches!(self.head.framing, Framing::Chunked(_)))
     }
 
     /// Writes the answer; `last_lines` are added to the head, each beginning with CRLF.
@@ -112,8 +137,63 @@ impl Passing {
         Some(head)
     }
 
+    /// The next piece as the browser gets it, without framing; `None` behind the last.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        let Some((mut encoder, permit)) = self.encoder.take() else {
+            return Ok(self.content().await?.map(BytesMut::freeze));
+        };
+        loop {
+            let came = {
+                let mut content = std::pin::pin!(self.content());
+                match futures_util::poll!(content.as_mut()) {
+                    Poll::Ready(came) => Some(came?),
+                    // What the server has said so far is not held back until it goes on.
+                    Poll::Pending if encoder.holds() => None,
+                    Poll::Pending => Some(content.await?),
+                }
+            };
+            let done = match &came {
+                None => encoder.flush(),
+                Some(Some(piece)) => encoder.add(piece),
+                Some(None) => return encoder.finish().map(|rest| Some(rest.into())).map_err(|_| Fault::Server),
+            };
+            done.map_err(|_| Fault::Server)?;
+            let ready = encoder.take();
+            if !ready.is_empty() {
+                self.encoder = Some((encoder, permit));
+                return Ok(Some(ready.into()));
+            }
+        }
+    }
+
+    /// Writes a compressed body in chunks.
+    async fn pass_compressed(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+        mut out: BytesMut,
+        passed: &mut Passed,
+    ) -> Result<(), Fault> {
+        loop {
+            let piece = self.next().await?;
+            let length = piece.as_ref().map_or(0, Bytes::len);
+            // A chunk without bytes is the end.
+            if length > 0 || piece.is_none() {
+                out.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+                out.extend_from_slice(piece.as_deref().unwrap_or_default());
+                out.extend_from_slice(b"\r\n");
+            }
+            soon(self.patience, to.write_all(&out)).await.map_err(|_| Fault::Client)?;
+            soon(self.patience, to.flush()).await.map_err(|_| Fault::Client)?;
+            out.clear();
+            passed.bytes += length as u64;
+            if piece.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     /// The next piece of the content, without the framing it came in; `None` behind the last.
-    pub async fn content(&mut self) -> Result<Option<BytesMut>, Fault> {
+    async fn content(&mut self) -> Result<Option<BytesMut>, Fault> {
         self.is_old = true;
         while !self.has_ended {
             let (piece, is_last) = self.take()?;
@@ -143,6 +223,9 @@ impl Passing {
         let mut out = std::mem::take(&mut self.head.text);
         out.extend_from_slice(last_lines);
         out.extend_from_slice(b"\r\n\r\n");
+        if self.encoder.is_some() {
+            return self.pass_compressed(to, out, passed).await;
+        }
         // If it is broken from the start, the browser is to see that an answer has begun and is not whole.
         let (mut piece, mut is_last, broken) = match self.take() {
             Ok((piece, is_last)) => (piece, is_last, None),
@@ -192,7 +275,7 @@ impl Passing {
     /// socket did not take at once.
     async fn read_more(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> Result<usize, Fault> {
         let mut read = std::pin::pin!(self.wire.read_buf(&mut self.bytes));
-        if let std::task::Poll::Ready(read) = futures_util::poll!(read.as_mut()) {
+        if let Poll::Ready(read) = futures_util::poll!(read.as_mut()) {
             return read.map_err(|_| Fault::Server);
         }
         soon(self.patience, to.flush()).await.map_err(|_| Fault::Client)?;
@@ -245,7 +328,7 @@ impl Passing {
 /// Most reads and writes are done at once and need no timer.
 async fn soon<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let mut work = std::pin::pin!(work);
-    if let std::task::Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
+    if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
         return done;
     }
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -256,7 +339,7 @@ async fn soon<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> 
 mod tests {
     use std::pin::Pin;
     use std::sync::Mutex;
-    use std::task::{Context, Poll};
+    use std::task::Context;
 
     use tokio::net::{TcpListener, TcpStream};
 

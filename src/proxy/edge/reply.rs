@@ -8,7 +8,9 @@ use bytes::BytesMut;
 use url::{Position, Url};
 
 use super::chunks::Chunks;
+use super::coding;
 use super::find::Way;
+use crate::config::{Coding, Headers};
 
 /// Bytes. nginx in front of BBB sends a few hundred.
 const LONGEST_HEAD: usize = 64 * 1024;
@@ -50,6 +52,8 @@ pub struct Head {
     pub keeps: bool,
     /// Bytes of the server's head.
     pub length: usize,
+    /// The body is to be compressed on its way.
+    pub coding: Option<Coding>,
 }
 
 /// What the request was, as far as the answer's meaning depends on it.
@@ -61,6 +65,19 @@ pub struct Asked<'a> {
     pub old: bool,
     /// Our own address as browsers write it, without a slash at the end.
     pub public_base: &'a str,
+    pub headers: &'a Headers,
+    pub compressing: Compressing,
+}
+
+/// Whether this answer's body may be compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compressing {
+    /// For other browsers, at least: caches have to know.
+    pub varies: bool,
+    /// What this browser takes.
+    pub coding: Option<Coding>,
+    /// Bytes from which on it is done.
+    pub min_length: u64,
 }
 
 /// Reads a head if all of it is there; interim answers (1xx) are skipped and cut off.
@@ -101,6 +118,8 @@ fn written(
     let mut fields = Fields::default();
     parsed.headers.iter().for_each(|line| fields.note(line.name, line.value));
     let framing = fields.framing(status, asked)?;
+    let compressing = Some(asked.compressing).filter(|how| how.varies && fields.shrinks(status, how.min_length));
+    let coding = compressing.and_then(|how| how.coding);
     let mut put = |name: &str, value: &[u8]| {
         text.extend_from_slice(b"\r\n");
         text.extend_from_slice(name.as_bytes());
@@ -115,18 +134,30 @@ fn written(
             16 if is("proxy-connection") => {}
             17 if is("transfer-encoding") => {}
             // Two lengths at once: the chunks win, and the other must not go on (RFC 9112 section 6.3).
-            14 if is("content-length") && matches!(framing, Framing::Chunked(_)) => {}
+            14 if is("content-length") && (matches!(framing, Framing::Chunked(_)) || coding.is_some()) => {}
+            // The bytes are others than the server's, what they mean is the same.
+            4 if is("etag") && coding.is_some() && !line.value.starts_with(b"W/") => {
+                put(line.name, &[b"W/", line.value].concat());
+            }
+            13 if is("accept-ranges") && coding.is_some() => {}
             8 if is("location") && way.prefix.is_some() => {
                 put(line.name, &location(line.value, way, asked.public_base))
             }
             10 if is("set-cookie") && way.prefix.is_some() => put(line.name, &cookie(line.value, way)),
             // Nobody's word takes the length away from a body that has one.
             14 if is("content-length") => put(line.name, line.value),
-            _ if fields.names(line.name) => {}
+            _ if fields.names(line.name) || asked.headers.drops(line.name) => {}
             _ => put(line.name, line.value),
         }
     }
+    if compressing.is_some() {
+        put("Vary", b"Accept-Encoding");
+    }
+    if let Some(coding) = coding {
+        put("Content-Encoding", coding.name().as_bytes());
+    }
     match framing {
+        Framing::Length(_) | Framing::UntilClose if coding.is_some() => put("Transfer-Encoding", b"chunked"),
         Framing::Chunked(_) if !asked.old => put("Transfer-Encoding", b"chunked"),
         Framing::Switched => {
             put("Connection", b"upgrade");
@@ -136,7 +167,7 @@ fn written(
     }
     let keeps =
         parsed.version == Some(1) && !fields.closes() && !matches!(framing, Framing::UntilClose | Framing::Switched);
-    Ok(Head { status, text, framing, keeps, length })
+    Ok(Head { status, text, framing, keeps, length, coding })
 }
 
 #[derive(Default)]
@@ -148,12 +179,21 @@ struct Fields<'a> {
     lengths_differ: bool,
     encoding: Option<&'a [u8]>,
     encodings: u32,
+    content_type: &'a [u8],
+    /// It is compressed already, a part of something, or nobody may change it.
+    is_fixed: bool,
 }
 
 impl<'a> Fields<'a> {
     fn note(&mut self, name: &str, value: &'a [u8]) {
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
         match name.len() {
+            12 if is("content-type") => self.content_type = value,
+            13 if is("content-range") => self.is_fixed = true,
+            13 if is("cache-control") => {
+                self.is_fixed |= value.to_ascii_lowercase().windows(12).any(|part| part == b"no-transform");
+            }
+            16 if is("content-encoding") => self.is_fixed = true,
             10 if is("connection") && self.connection.is_empty() => self.connection = value,
             10 if is("connection") => self.connections.push(value),
             14 if is("content-length") => {
@@ -166,6 +206,15 @@ impl<'a> Fields<'a> {
             }
             _ => {}
         }
+    }
+
+    /// The body is worth compressing.
+    fn shrinks(&self, status: u16, min_length: u64) -> bool {
+        let length = self.length.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+        status == 200
+            && !self.is_fixed
+            && coding::is_text(self.content_type)
+            && length.is_none_or(|length| length >= min_length)
     }
 
     /// `Connection` names this option or field.
@@ -313,6 +362,7 @@ pub(super) mod tests {
     use super::super::find::Place;
     use super::*;
     use crate::bbb::Algorithm;
+    use crate::config::ServerLine;
     use crate::ids::{Secret, ServerId};
     use crate::store::{Reach, ServerRecord, ServerState};
 
@@ -341,8 +391,16 @@ pub(super) mod tests {
         Way { place: Arc::new(place), path: "/", prefix }
     }
 
-    pub const ASKED: Asked<'static> =
-        Asked { head_only: false, websocket: false, old: false, public_base: "https://p.example" };
+    static HEADERS: Headers = Headers { server: ServerLine::Off, set: Vec::new(), remove: Vec::new(), lines: None };
+
+    pub const ASKED: Asked<'static> = Asked {
+        head_only: false,
+        websocket: false,
+        old: false,
+        public_base: "https://p.example",
+        headers: &HEADERS,
+        compressing: Compressing { varies: false, coding: None, min_length: 0 },
+    };
 
     fn read_all(text: &str, prefix: Option<&str>) -> Result<Head, BadReply> {
         let mut bytes = BytesMut::from(text);

@@ -57,7 +57,14 @@ impl Origin {
 
     /// A pool whose server `origin` is this one, in the given mode of the edge.
     pub async fn pool(&self, mode: &str, more: &str) -> Pool {
-        let mut pool = Builder::new(1).config(&format!("[edge]\nmode = \"{mode}\"\n{more}")).prepare().await;
+        self.pool_with(mode, more, &[]).await
+    }
+
+    /// The same with settings by the environment.
+    pub async fn pool_with(&self, mode: &str, more: &str, set: &[(&str, &str)]) -> Pool {
+        let builder = Builder::new(1).config(&format!("[edge]\nmode = \"{mode}\"\n{more}"));
+        let builder = set.iter().fold(builder, |builder, (name, value)| builder.set(name, value));
+        let mut pool = builder.prepare().await;
         let url = format!("http://{}", self.address);
         pool.cli_ok(&["server", "add", &url, "--name", "origin", "--secret", "s"]);
         pool.serve().await;
@@ -92,6 +99,11 @@ pub fn big() -> Vec<u8> {
         bytes
     });
     BYTES.clone()
+}
+
+/// What `/text` sends.
+pub fn text() -> String {
+    (0..500).map(|number| format!("function f{number}() {{ return {number}; }}\n")).collect()
 }
 
 async fn serve(mut stream: TcpStream, connection: usize, record: Arc<Mutex<Vec<Seen>>>) {
@@ -165,6 +177,34 @@ async fn answer(stream: &mut TcpStream, seen: &Seen, path: &str) -> bool {
         "/big" => {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BIG}\r\n\r\n");
             return stream.write_all(head.as_bytes()).await.is_ok() && stream.write_all(&big()).await.is_ok();
+        }
+        // Text as an application server sends it; `?` says what is to be different.
+        "/text" => {
+            let more = path.split_once('?').map_or("", |(_, more)| more);
+            let content_type = if more == "image" { "image/png" } else { "application/javascript" };
+            let line = match more {
+                "encoded" => "Content-Encoding: zstd\r\n",
+                "fixed" => "Cache-Control: public, No-Transform\r\n",
+                _ => "Accept-Ranges: bytes\r\n",
+            };
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nServer: nginx/1.25\r\nX-Powered-By: Express\r\nX-Frame-Options: ALLOWALL\r\n\
+                 Content-Type: {content_type}\r\nETag: \"a\"\r\n{line}"
+            );
+            let body = if more == "short" { "short".to_owned() } else { text() };
+            let (head_only, chunked) = (seen.line().starts_with("HEAD"), more == "chunked");
+            let size = body.len();
+            let (length, body) = match chunked {
+                true => ("Transfer-Encoding: chunked".to_owned(), format!("{size:x}\r\n{body}\r\n0\r\n\r\n")),
+                false => (format!("Content-Length: {size}"), body),
+            };
+            (format!("{head}{length}\r\n\r\n{}", if head_only { "" } else { &body }), true)
+        }
+        "/pauses" => {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+            let _ = stream.write_all(head.as_bytes()).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            return false;
         }
         "/redirect" => {
             let to = path.split_once("to=").unwrap().1;
