@@ -9,8 +9,9 @@ CARGO ?= cargo
 INSTALL := tools/install-debian.sh
 # cmake: Pingora's zlib-ng; a C compiler: SQLite, aws-lc, ring, jemalloc.
 BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates
-# The tests drive a real browser through a join link, and cut a network of their own (ip; unshare comes with Debian).
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2
+# The tests drive a real browser through a join link, cut a network of their own (ip; unshare comes with Debian), and take
+# the place of nginx.
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2 nginx-light curl
 # What Usher is measured beside and with. apt starts nginx and HAProxy as services; the bench needs only the programs.
 BENCH_PACKAGES := nginx-light haproxy wrk openssl valgrind util-linux
 

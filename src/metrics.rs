@@ -41,6 +41,8 @@ pub struct Metrics {
     pub server_connections: IntGaugeVec,
     pub server_carried: IntGaugeVec,
     pub joins_waiting: IntGaugeVec,
+    pub asset_cache: IntCounterVec,
+    pub asset_cache_bytes: IntGauge,
     pub joins_paced: IntCounterVec,
     pub server_reserved: GaugeVec,
     pub server_last_poll: GaugeVec,
@@ -132,6 +134,13 @@ impl Metrics {
                 "People who wait for their turn to join the server, or would be waiting.",
                 &["server"],
             )?,
+            asset_cache: make.counters(
+                "usher_asset_cache_total",
+                "Files of client pages by where they came from: kept (hit), fetched to be kept (miss), not to be kept or asked \
+                 for with a condition (passed).",
+                &["result"],
+            )?,
+            asset_cache_bytes: make.gauge("usher_asset_cache_bytes", "Memory that kept files take.")?,
             joins_paced: make.counters(
                 "usher_joins_paced_total",
                 "Joins that got a place in the server's queue (waited), were let in from there (let_in), found it full (full), \

@@ -167,6 +167,9 @@ impl Rules<'_> {
         self.time("edge.tunnel_idle", edge.tunnel_idle);
         let text = "write a number between 0 and 10000";
         self.require(edge.idle_connections <= 10_000, "edge.idle_connections", text);
+        let sizes = defaults::SMALLEST_ASSET_CACHE..=defaults::LARGEST_ASSET_CACHE;
+        let is_right = edge.asset_cache == 0 || sizes.contains(&edge.asset_cache);
+        self.require(is_right, "edge.asset_cache", "write 0, or a size between \"1MiB\" and \"64GiB\"");
     }
 
     fn limits(&mut self) {

@@ -256,6 +256,7 @@ impl Keys<'_> {
         self.read("edge.idle_connections", &mut edge.idle_connections, value::whole);
         let words = [("off", Pacing::Off), ("observe", Pacing::Observe), ("on", Pacing::On)];
         self.read("edge.join_pacing", &mut edge.join_pacing, |found| value::word(found, &words));
+        self.read("edge.asset_cache", &mut edge.asset_cache, value::size);
     }
 
     /// Lists of sections, and nothing else.

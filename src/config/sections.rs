@@ -79,6 +79,8 @@ pub struct Edge {
     /// Idle connections that are kept open to each server.
     pub idle_connections: usize,
     pub join_pacing: Pacing,
+    /// Bytes of memory for files of client pages in path mode; 0 keeps none.
+    pub asset_cache: u64,
 }
 
 /// Whether people wait for their turn to join a server.

@@ -37,6 +37,8 @@ pub struct Answer {
     /// For the log when something failed.
     pub reason: Option<String>,
     pub server: Option<Arc<ServerRecord>>,
+    /// What a server said with it, if it was kept: all fields but those of this answer alone.
+    pub fields: Option<Arc<Lines>>,
     /// What the site adds to every answer.
     pub site: Option<Arc<Lines>>,
     /// Time spent waiting for BBB servers.
@@ -54,6 +56,7 @@ impl Answer {
             blame: None,
             reason: None,
             server: None,
+            fields: None,
             site: None,
             upstream: None,
         }
@@ -72,6 +75,16 @@ impl Answer {
     pub fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// A body, and its type is not among the kept fields.
+    pub fn has_type(&self) -> bool {
+        !self.body.is_empty() && self.fields.is_none()
+    }
+
+    /// Fields that were prepared for many answers.
+    pub fn more(&self) -> impl Iterator<Item = &Lines> {
+        self.fields.iter().chain(&self.site).map(|lines| &**lines)
     }
 
     pub fn no_cache(self) -> Self {

@@ -71,7 +71,8 @@ enum Head {
 impl PublicApp {
     pub fn new(shared: Arc<Shared>) -> Self {
         let access = Access::new(shared.metrics.clone());
-        Self { shared, access, edge: Edge::new() }
+        let edge = Edge::new(&shared.metrics);
+        Self { shared, access, edge }
     }
 
     /// Serves a connection to its end, in the protocol that the client and TLS have agreed on.
@@ -209,7 +210,7 @@ impl PublicApp {
                     self.note(request, &Made::carried(101, way, None, started), config);
                     return Ok(tunnel);
                 }
-                Ok(Opened::Refused(passing)) => Made::carried(passing.status(), way, Some(passing), started),
+                Ok(Opened::Refused(passing)) => Made::carried(passing.status(), way, Some(Box::new(passing)), started),
                 Err(failure) => Made::answered(edge::refusal(&failure, &way.place.record), started),
             },
         };

@@ -25,6 +25,7 @@ use super::arrival::{Arrival, Listener};
 use super::body::Inbound;
 use super::edge::{Fault, Passing};
 use super::request::{self, Request};
+use super::write::patience;
 use super::{host, limit};
 use crate::bbb::Method;
 use crate::config::{Config, MAX_HEAD};
@@ -169,7 +170,8 @@ impl Lane {
             None => {
                 let head_only = request.method == Method::Head;
                 let written = write(&mut session, &made.answer, &request.id, head_only);
-                let _ = timeout(config.limits.body_timeout, written).await;
+                let limit = patience(config.limits.body_timeout, made.answer.body.len());
+                let _ = timeout(limit, written).await;
             }
             Some(mut passing) => {
                 let (bytes, fault) = pass(&mut session, &mut passing, &made.answer, &request.id, config).await;
@@ -197,8 +199,10 @@ impl Lane {
 /// A whole answer. Fields with control characters are left out, as in HTTP/1.1.
 async fn write(session: &mut ServerSession, answer: &Answer, id: &str, head_only: bool) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 4))?;
-    head.insert_header(CONTENT_LENGTH, answer.body.len())?;
-    if !answer.body.is_empty() {
+    if answer.status != 304 {
+        head.insert_header(CONTENT_LENGTH, answer.body.len())?;
+    }
+    if answer.has_type() {
         head.insert_header(CONTENT_TYPE, &*answer.content_type)?;
     }
     head.insert_header("x-request-id", id)?;
@@ -209,7 +213,7 @@ async fn write(session: &mut ServerSession, answer: &Answer, id: &str, head_only
             head.append_header(name, value)?;
         }
     }
-    for (name, value) in answer.site.iter().flat_map(|lines| &lines.fields) {
+    for (name, value) in answer.more().flat_map(|lines| &lines.fields) {
         head.append_header(name, value)?;
     }
     session.write_response_header(Box::new(head)).await?;
@@ -232,7 +236,7 @@ async fn pass(
     for (name, value) in &answer.headers {
         let _ = head.insert_header(*name, &**value);
     }
-    for (name, value) in answer.site.iter().flat_map(|lines| &lines.fields) {
+    for (name, value) in answer.more().flat_map(|lines| &lines.fields) {
         let _ = head.append_header(name, value);
     }
     if !matches!(timeout(limit, session.write_response_header(Box::new(head))).await, Ok(Ok(()))) {

@@ -9,7 +9,7 @@ use super::access::{Carried, Facts};
 use super::answer::{Answer, TEXT};
 use super::app::{PublicApp, linger};
 use super::body::Inbound;
-use super::edge::{self, Fault, Passing, Way};
+use super::edge::{self, Fault, Passing, Reply, Way};
 use super::request::Request;
 use super::route::Route;
 use super::write::After;
@@ -35,9 +35,9 @@ impl Made {
     }
 
     /// A server's.
-    pub fn carried(status: u16, way: &Way<'_>, passing: Option<Passing>, started: Instant) -> Self {
+    pub fn carried(status: u16, way: &Way<'_>, passing: Option<Box<Passing>>, started: Instant) -> Self {
         let answer = Answer::carried(status, &way.place.record);
-        Self { passing: passing.map(Box::new), ..Self::answered(answer, started) }
+        Self { passing, ..Self::answered(answer, started) }
     }
 
     /// Nothing can follow on this connection, because only its end tells where the body ends.
@@ -133,8 +133,9 @@ impl PublicApp {
         if let Some(refusal) = limit::carried(&self.shared, config, request) {
             return Made::answered(refusal, started);
         }
-        let mut made = match self.edge.carry(request, way, inbound, config).await {
-            Ok(passing) => Made::carried(passing.status(), way, Some(passing), started),
+        let mut made = match self.edge.answer(request, way, inbound, config).await {
+            Ok(Reply::Passing(passing)) => Made::carried(passing.status(), way, Some(passing), started),
+            Ok(Reply::Kept(answer)) => Made::answered(answer, started),
             Err(failure) => Made::answered(edge::refusal(&failure, &way.place.record), started),
         };
         made.facts.body_read = inbound.read;
@@ -154,7 +155,7 @@ impl PublicApp {
         let written = match made.passing.take() {
             None => {
                 let head_only = request.method == Method::Head;
-                let limit = config.limits.body_timeout;
+                let limit = write::patience(config.limits.body_timeout, made.answer.body.len());
                 write::answer(stream, &made.answer, &request.id, head_only, after, limit).await
             }
             Some(mut passing) => {

@@ -12,6 +12,8 @@ use crate::clock::{Clock, SystemClock};
 
 /// Bodies up to this many bytes are copied behind the head; bigger ones are written from where they are.
 const COPIED: usize = 4096;
+/// Bytes that the slowest client takes within its patience.
+const SLOW: usize = 64 * 1024;
 /// Room for a head without the headers that an answer brings along.
 const HEAD_ROOM: usize = 256;
 
@@ -22,6 +24,12 @@ pub enum After {
     /// Kept for a client of HTTP/1.0, which wants to read so.
     KeepOld,
     Close,
+}
+
+/// How long a client may take for a whole body of this length: `limit` for what any line takes at once, and as much again for
+/// each further piece.
+pub fn patience(limit: Duration, length: usize) -> Duration {
+    limit * (1 + u32::try_from(length / SLOW).unwrap_or(u32::MAX - 1))
 }
 
 /// Writes a whole answer within `limit`; false if the connection is broken or the client does not read.
@@ -65,16 +73,19 @@ fn head(bytes: &mut BytesMut, answer: &Answer, id: &str, after: After) {
     bytes.extend_from_slice(reason.unwrap_or("Unknown").as_bytes());
     bytes.extend_from_slice(b"\r\nDate: ");
     date(bytes);
-    bytes.extend_from_slice(b"\r\nContent-Length: ");
-    bytes.extend_from_slice(number.format(answer.body.len()).as_bytes());
-    if !answer.body.is_empty() {
+    // The length of 304 would be that of the body which it does not have (RFC 9110 section 8.6).
+    if answer.status != 304 {
+        bytes.extend_from_slice(b"\r\nContent-Length: ");
+        bytes.extend_from_slice(number.format(answer.body.len()).as_bytes());
+    }
+    if answer.has_type() {
         field(bytes, "Content-Type", &answer.content_type);
     }
     field(bytes, "X-Request-Id", id);
     for (name, value) in &answer.headers {
         field(bytes, name, value);
     }
-    site(bytes, answer);
+    more(bytes, answer);
     connection(bytes, after);
     bytes.extend_from_slice(b"\r\n\r\n");
 }
@@ -86,13 +97,13 @@ pub fn last_lines(answer: &Answer, id: &str, after: After) -> BytesMut {
     for (name, value) in &answer.headers {
         field(&mut lines, name, value);
     }
-    site(&mut lines, answer);
+    more(&mut lines, answer);
     connection(&mut lines, after);
     lines
 }
 
-fn site(bytes: &mut BytesMut, answer: &Answer) {
-    if let Some(lines) = &answer.site {
+fn more(bytes: &mut BytesMut, answer: &Answer) {
+    for lines in answer.more() {
         bytes.extend_from_slice(&lines.text);
     }
 }

@@ -4,6 +4,7 @@
 //! does with a session is tried against the simulated servers.
 
 mod announced;
+mod assets;
 mod carrying;
 mod floods;
 mod frames;

@@ -30,6 +30,7 @@ mod placing;
 mod races;
 mod recordings;
 mod reliability;
+mod replacing_nginx;
 mod restoring;
 mod sim_client;
 mod states;

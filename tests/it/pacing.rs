@@ -1,5 +1,6 @@
 //! Join pacing: who has to wait, who has not, and that all get in in their turn.
 
+use std::sync::Mutex;
 use std::time::Instant;
 
 use futures_util::future::join_all;
@@ -147,12 +148,22 @@ async fn chromium_waits_for_its_turn_and_comes_in() {
     let pool = pool("on").await;
     let front = pool.front_end();
     front.create("room", "").await;
-    rush(&front, 3 * BURST).await;
     let chromium = Chromium::start(&[]).await;
-    // Chromium takes its time to start.
-    rush(&front, 100 * BURST).await;
+    let people = 3 * BURST;
+    rush(&front, people).await;
     let mut tab = chromium.open(&link(&front, 100_000)).await;
-    assert!(tab.text().await.contains("You are number "));
+    tab.wait_text("You are number ").await;
+    // Those ahead come back for their turns.
+    let outside = Mutex::new((0..people).collect::<Vec<usize>>());
+    eventually("all others are in", || async {
+        let numbers = outside.lock().unwrap().clone();
+        let pages = join_all(numbers.iter().map(|number| async { front.fetch(&link(&front, *number)).await })).await;
+        let waits = |(number, page): (usize, &Answer)| (page.status != 302).then_some(number);
+        let still: Vec<usize> = numbers.into_iter().zip(&pages).filter_map(waits).collect();
+        *outside.lock().unwrap() = still.clone();
+        still.is_empty().then_some(())
+    })
+    .await;
     tab.wait_state("connected").await;
     assert!(tab.address().await.contains("/html5client/"));
 }

@@ -55,6 +55,11 @@ pub fn choose<'a>(wanted: &config::Compression, accept: impl Iterator<Item = &'a
     best.map(|(coding, _)| coding)
 }
 
+/// Whether a browser that says `accept` takes this coding.
+pub fn accepts<'a>(accept: impl Iterator<Item = &'a [u8]>, name: &str) -> bool {
+    quality(accept, name) > 0
+}
+
 /// How much a coding is wanted, in thousandths (RFC 9110 section 12.5.3).
 fn quality<'a>(accept: impl Iterator<Item = &'a [u8]>, name: &str) -> u16 {
     let (mut named, mut any) = (None, None);

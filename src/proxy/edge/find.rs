@@ -5,6 +5,7 @@
 //! at it (trap 7).
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -34,6 +35,8 @@ pub struct Place {
     pub origin: String,
     /// What stands before `/bigbluebutton` in its address; mostly empty.
     pub base: String,
+    /// Another number for another server, another way to it, or another version on it.
+    pub build: u64,
 }
 
 /// Where one request goes.
@@ -142,7 +145,10 @@ impl Place {
         };
         let prefix = reach.client_prefix.or_else(|| version.and_then(ClientPrefix::of_version));
         let keeps_prefix = prefix.map(|prefix| prefix == ClientPrefix::Keep);
-        Some(Self { host: host.to_ascii_lowercase(), keeps_prefix, destination, record, origin, base })
+        let mut build = DefaultHasher::new();
+        (record.id, &record.url, &destination, version).hash(&mut build);
+        let build = build.finish();
+        Some(Self { host: host.to_ascii_lowercase(), keeps_prefix, destination, record, origin, base, build })
     }
 }
 

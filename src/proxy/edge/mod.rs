@@ -2,9 +2,11 @@
 //!
 //! A request runs forward through these files: `find` (whose is it) → `upstream` (a connection) → `heading` (what the
 //! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told) → `passing` (the
-//! body; `coding` compresses it) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their prefix. Bodies are
-//! never held: a piece is read when the one before it has been written.
+//! body; `coding` compresses it) or `tunnel` (a WebSocket). `assets` keeps the client page's files, so that most of them need not
+//! go this way. `astray` is what pages ask for beside their prefix. Other bodies are never held: a piece is read when the one
+//! before it has been written.
 
+mod assets;
 mod astray;
 pub mod chunks;
 mod coding;
@@ -17,6 +19,7 @@ mod socket;
 mod tunnel;
 mod upstream;
 
+pub use assets::Reply;
 pub use exchange::{Failure, Opened};
 pub use find::{Place, Way};
 pub use passing::{Fault, Passing};
@@ -25,6 +28,7 @@ pub use tunnel::Tunnel;
 
 use std::sync::Arc;
 
+use assets::Assets;
 use find::Places;
 use tokio::sync::Semaphore;
 use upstream::Upstreams;
@@ -34,6 +38,7 @@ use super::pages;
 use super::request::{Request, new_request_id};
 use crate::config::Config;
 use crate::error::Blame;
+use crate::metrics::Metrics;
 use crate::placement::Ledger;
 use crate::store::ServerRecord;
 
@@ -41,6 +46,7 @@ use crate::store::ServerRecord;
 pub struct Edge {
     places: Places,
     upstreams: Upstreams,
+    assets: Assets,
     /// This process's mark on requests that it sends.
     hop: String,
     /// Bodies that may be compressed at once: each takes up to half a megabyte.
@@ -51,10 +57,11 @@ pub struct Edge {
 const ENCODERS: usize = 256;
 
 impl Edge {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(metrics: &Metrics) -> Self {
         Self {
             places: Places::default(),
             upstreams: Upstreams::default(),
+            assets: Assets::new(metrics),
             hop: new_request_id(),
             encoders: Arc::new(Semaphore::new(ENCODERS)),
         }

@@ -18,12 +18,11 @@ use super::find::Place;
 use super::reply::{Framing, Head, MOST_LINES};
 use super::upstream::Wire;
 use crate::config::Config;
+use crate::proxy::write;
 
 /// Bytes read at once, at first and at most.
 const FIRST: usize = 16 * 1024;
 const MOST: usize = 256 * 1024;
-/// Bytes that the slowest browser takes within its patience.
-const SLOW: usize = 64 * 1024;
 /// Bodies of this size that came with the head go out in the same write.
 const TOGETHER: usize = 32 * 1024;
 
@@ -119,22 +118,39 @@ impl Passing {
         passed
     }
 
-    /// The head for HTTP/2, which has framing of its own.
-    pub fn head(&self) -> Option<ResponseHeader> {
+    /// Bytes of the body, if that is known before its end.
+    pub fn body_length(&self) -> Option<u64> {
+        match self.head.framing {
+            Framing::Length(length) if self.encoder.is_none() => Some(length),
+            _ => None,
+        }
+    }
+
+    /// The fields as the browser gets them; false if they cannot be read.
+    pub fn each_field(&self, mut with: impl FnMut(&str, &[u8])) -> bool {
         let text = [&self.head.text[..], b"\r\n\r\n"].concat();
         let mut lines = [httparse::EMPTY_HEADER; MOST_LINES + 2];
         let mut parsed = httparse::Response::new(&mut lines);
-        parsed.parse(&text).ok()?;
-        let mut head = ResponseHeader::build(self.head.status, Some(parsed.headers.len())).ok()?;
+        let is_read = parsed.parse(&text).is_ok();
+        parsed.headers.iter().for_each(|line| with(line.name, line.value));
+        is_read
+    }
+
+    /// The head for HTTP/2, which has framing of its own.
+    pub fn head(&self) -> Option<ResponseHeader> {
+        let mut head = ResponseHeader::build(self.head.status, None).ok()?;
         // A length without a body is allowed in 304, but not all HTTP/2 libraries know.
         let has_no_body = matches!(self.head.status, 204 | 304);
         let is_dropped = |name: &str| {
             name.eq_ignore_ascii_case("transfer-encoding") || has_no_body && name.eq_ignore_ascii_case("content-length")
         };
-        for line in parsed.headers.iter().filter(|line| !is_dropped(line.name)) {
-            head.append_header(line.name.to_owned(), line.value).ok()?;
-        }
-        Some(head)
+        let mut is_whole = true;
+        let is_read = self.each_field(|name, value| {
+            if !is_dropped(name) {
+                is_whole &= head.append_header(name.to_owned(), value).is_ok();
+            }
+        });
+        (is_read && is_whole).then_some(head)
     }
 
     /// The next piece as the browser gets it, without framing; `None` behind the last.
@@ -244,8 +260,7 @@ impl Passing {
         let mut room = FIRST;
         loop {
             if !piece.is_empty() {
-                // A slow line may take longer for a large piece, but not for ever.
-                let patience = self.patience * (1 + (piece.len() / SLOW) as u32);
+                let patience = write::patience(self.patience, piece.len());
                 soon(patience, to.write_all(&piece)).await.map_err(|_| Fault::Client)?;
                 passed.bytes += piece.len() as u64;
             }

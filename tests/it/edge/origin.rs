@@ -137,6 +137,13 @@ async fn serve(mut stream: TcpStream, connection: usize, record: Arc<Mutex<Vec<S
         let taken = length.unwrap_or(if chunked { bytes.len() } else { 0 });
         seen.body = bytes.drain(..taken).collect();
         record.lock().unwrap().push(seen.clone());
+        if path.starts_with("/html5client/") {
+            let answer = super::assets::file(&seen, &path).await;
+            if stream.write_all(&answer).await.is_err() {
+                return;
+            }
+            continue;
+        }
         if path.starts_with("/ws") {
             return socket(stream, &path).await;
         }

@@ -115,6 +115,16 @@ impl Tab {
         self.eval("document.body ? document.body.innerText : ''").await.as_str().unwrap_or_default().to_owned()
     }
 
+    /// Waits until a person reads that: a navigation that has begun may still show the page before it.
+    pub async fn wait_text(&mut self, wished: &str) {
+        let deadline = std::time::Instant::now() + BROWSER_LIMIT;
+        while !self.text().await.contains(wished) {
+            let shown = format!("not shown: {wished}: {}: {}", self.address().await, self.text().await);
+            assert!(std::time::Instant::now() < deadline, "{shown}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     pub async fn address(&mut self) -> String {
         self.eval("location.href").await.as_str().unwrap_or_default().to_owned()
     }

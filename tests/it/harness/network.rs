@@ -53,6 +53,11 @@ impl Networks {
         ["ip", "netns", "exec", &self.name(space)].map(str::to_owned).to_vec()
     }
 
+    /// Runs a program there to its end.
+    pub fn run(&self, space: &str, words: &[&str]) {
+        ip(&[&["netns", "exec", &self.name(space)], words].concat());
+    }
+
     fn end(&self, number: u8, end: End) -> String {
         format!("u{}{number}{}", self.id, if end == End::Near { "n" } else { "f" })
     }
