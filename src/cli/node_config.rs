@@ -35,10 +35,25 @@ enum Generation {
     Graphql,
 }
 
-pub async fn run(context: &Context, name: &str, version: Option<&str>) -> Result<Report, CliError> {
+pub fn parse_mode(text: &str) -> Result<EdgeMode, String> {
+    match text {
+        "redirect" => Ok(EdgeMode::Redirect),
+        "host" => Ok(EdgeMode::Host),
+        "path" => Ok(EdgeMode::Path),
+        _ => Err("write redirect, host or path".to_owned()),
+    }
+}
+
+/// `mode`: another than the configuration's.
+pub async fn run(
+    context: &Context,
+    name: &str,
+    version: Option<&str>,
+    mode: Option<EdgeMode>,
+) -> Result<Report, CliError> {
     let server = context.server(name).await?;
     let config = &context.config;
-    match config.edge.mode {
+    match mode.unwrap_or(config.edge.mode) {
         EdgeMode::Redirect => {
             let text = "edge.mode is \"redirect\": browsers go to the server itself, nothing is to be set on it";
             Ok(Report::new(text, json!({ "mode": "redirect", "settings": [] })))
@@ -130,7 +145,7 @@ fn for_path(
         });
     }
     lines.push(
-        "\n# Then: bbb-conf --restart. TURN stays as it is: its name must go on leading to this server.".to_owned(),
+        "\n# Then: bbb-conf --restart, which ends the meetings on it. TURN stays as it is: its name must go on leading to this server.".to_owned(),
     );
     Report::new(lines.join("\n"), json!({ "mode": "path", "settings": in_json(&settings) }))
 }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::address::{api_address, name_from};
 use super::context::Context;
 use super::name::{parse_name, parse_tag, refuse_own_path};
-use super::node_config;
+use super::node_config::{self, parse_mode};
 use super::outcome::CliError;
 use super::output::{Report, count};
 use super::reach::{self, ReachArgs};
@@ -16,6 +16,7 @@ use super::secret::SecretArgs;
 use super::server_view::{details, overview, server_json};
 use super::value::{Change, parse_algorithm, parse_cap, parse_region, parse_version, parse_weight};
 use crate::bbb::Algorithm;
+use crate::config::EdgeMode;
 use crate::ids::ServerId;
 use crate::store::{Reach, ServerRecord, ServerState};
 
@@ -38,6 +39,9 @@ pub enum ServerCommand {
         /// BBB version of the server, if it has not been told otherwise
         #[arg(long, value_name = "VERSION")]
         bbb_version: Option<String>,
+        /// For this edge.mode, if it shall become another
+        #[arg(long, value_parser = parse_mode)]
+        mode: Option<EdgeMode>,
     },
     /// Change properties of a server
     Set(SetServer),
@@ -150,8 +154,8 @@ pub async fn run(context: &Context, command: ServerCommand) -> Result<Report, Cl
         ServerCommand::Add(wish) => add(context, wish).await,
         ServerCommand::List => list(context).await,
         ServerCommand::Show { name } => show(context, &name).await,
-        ServerCommand::NodeConfig { name, bbb_version } => {
-            node_config::run(context, &name, bbb_version.as_deref()).await
+        ServerCommand::NodeConfig { name, bbb_version, mode } => {
+            node_config::run(context, &name, bbb_version.as_deref(), mode).await
         }
         ServerCommand::Set(wish) => set(context, wish).await,
         ServerCommand::Enable { name } => change_state(context, &name, ServerState::Enabled).await,
