@@ -25,7 +25,7 @@ use super::arrival::{Arrival, Listener};
 use super::body::Inbound;
 use super::edge::{Fault, Passing};
 use super::request::{self, Request};
-use super::write::patience;
+use super::write::SLOW;
 use super::{host, limit};
 use crate::bbb::Method;
 use crate::config::{Config, MAX_HEAD};
@@ -169,9 +169,7 @@ impl Lane {
         match made.passing.take() {
             None => {
                 let head_only = request.method == Method::Head;
-                let written = write(&mut session, &made.answer, &request.id, head_only);
-                let limit = patience(config.limits.body_timeout, made.answer.body.len());
-                let _ = timeout(limit, written).await;
+                write(&mut session, &made.answer, &request.id, head_only, config.limits.body_timeout).await;
             }
             Some(mut passing) => {
                 let (bytes, fault) = pass(&mut session, &mut passing, &made.answer, &request.id, config).await;
@@ -191,13 +189,30 @@ impl Lane {
     }
 
     async fn refuse(&self, session: &mut ServerSession, answer: &Answer, limit: Duration) {
-        let _ = timeout(limit, write(session, answer, &request::new_request_id(), false)).await;
+        write(session, answer, &request::new_request_id(), false, limit).await;
         self.app.access.record_refused(answer, self.listener);
     }
 }
 
-/// A whole answer. Fields with control characters are left out, as in HTTP/1.1.
-async fn write(session: &mut ServerSession, answer: &Answer, id: &str, head_only: bool) -> pingora::Result<()> {
+/// A whole answer, each 64 KiB within `limit`; what the client does not take is not sent.
+async fn write(session: &mut ServerSession, answer: &Answer, id: &str, head_only: bool, limit: Duration) {
+    let Ok(head) = head(answer, id) else { return };
+    if !matches!(timeout(limit, session.write_response_header(Box::new(head))).await, Ok(Ok(()))) {
+        return;
+    }
+    let mut body = if head_only { Bytes::new() } else { answer.body.clone() };
+    loop {
+        let piece = body.split_to(body.len().min(SLOW));
+        let is_last = body.is_empty();
+        let written = timeout(limit, session.write_response_body(piece, is_last)).await;
+        if is_last || !matches!(written, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// Fields with control characters are left out, as in HTTP/1.1.
+fn head(answer: &Answer, id: &str) -> pingora::Result<ResponseHeader> {
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 4))?;
     if answer.status != 304 {
         head.insert_header(CONTENT_LENGTH, answer.body.len())?;
@@ -216,9 +231,7 @@ async fn write(session: &mut ServerSession, answer: &Answer, id: &str, head_only
     for (name, value) in answer.more().flat_map(|lines| &lines.fields) {
         head.append_header(name, value)?;
     }
-    session.write_response_header(Box::new(head)).await?;
-    let body = if head_only { Bytes::new() } else { answer.body.clone() };
-    session.write_response_body(body, true).await
+    Ok(head)
 }
 
 /// A server's answer, piece by piece; how many bytes of it, and whose fault it is if they are not all.

@@ -155,7 +155,7 @@ impl PublicApp {
         let written = match made.passing.take() {
             None => {
                 let head_only = request.method == Method::Head;
-                let limit = write::patience(config.limits.body_timeout, made.answer.body.len());
+                let limit = config.limits.body_timeout;
                 write::answer(stream, &made.answer, &request.id, head_only, after, limit).await
             }
             Some(mut passing) => {

@@ -1,11 +1,14 @@
 //! An answer as bytes, in one write: a second one would cost as much as everything else.
 
+use std::io;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
 use pingora::protocols::Stream;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use crate::clock::{Clock, SystemClock};
@@ -13,7 +16,7 @@ use crate::clock::{Clock, SystemClock};
 /// Bodies up to this many bytes are copied behind the head; bigger ones are written from where they are.
 const COPIED: usize = 4096;
 /// Bytes that the slowest client takes within its patience.
-const SLOW: usize = 64 * 1024;
+pub const SLOW: usize = 64 * 1024;
 /// Room for a head without the headers that an answer brings along.
 const HEAD_ROOM: usize = 256;
 
@@ -26,13 +29,32 @@ pub enum After {
     Close,
 }
 
-/// How long a client may take for a whole body of this length: `limit` for what any line takes at once, and as much again for
-/// each further piece.
-pub fn patience(limit: Duration, length: usize) -> Duration {
-    limit * (1 + u32::try_from(length / SLOW).unwrap_or(u32::MAX - 1))
+/// Writes all of it; a client may take `patience` for each `SLOW` bytes.
+pub async fn all(to: &mut (impl AsyncWrite + Unpin), rest: &mut impl Buf, patience: Duration) -> io::Result<()> {
+    let mut goal = rest.remaining().saturating_sub(SLOW);
+    let mut deadline = None;
+    while rest.has_remaining() {
+        let mut writing = std::pin::pin!(to.write_buf(rest));
+        // Mostly the kernel takes it at once and no timer is needed.
+        let written = match futures_util::poll!(writing.as_mut()) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => {
+                let until = *deadline.get_or_insert_with(|| Instant::now() + patience);
+                tokio::time::timeout_at(until, writing).await.map_err(|_| io::ErrorKind::TimedOut)??
+            }
+        };
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        if rest.remaining() <= goal {
+            goal = rest.remaining().saturating_sub(SLOW);
+            deadline = None;
+        }
+    }
+    Ok(())
 }
 
-/// Writes a whole answer within `limit`; false if the connection is broken or the client does not read.
+/// Writes a whole answer, each 64 KiB of it within `limit`; false if the connection is broken or the client does not read.
 pub async fn answer(
     stream: &mut Stream,
     answer: &Answer,
@@ -46,21 +68,21 @@ pub async fn answer(
     let copied = if body.len() <= COPIED { body.len() } else { 0 };
     let mut bytes = BytesMut::with_capacity(HEAD_ROOM + headers + copied);
     head(&mut bytes, answer, id, after);
-    let written = async {
-        if body.len() <= COPIED {
-            bytes.extend_from_slice(&body);
-            stream.write_all(&bytes).await?;
-        } else {
-            stream.write_all_buf(&mut bytes.chain(body)).await?;
-        }
-        stream.flush().await
+    let written = if body.len() <= COPIED {
+        bytes.extend_from_slice(&body);
+        all(stream, &mut bytes, limit).await
+    } else {
+        all(stream, &mut bytes.chain(body), limit).await
     };
-    let mut written = std::pin::pin!(written);
-    // Most answers fit into the kernel's buffer at once and need no timer.
-    if let std::task::Poll::Ready(result) = futures_util::poll!(written.as_mut()) {
-        return result.is_ok();
+    written.is_ok() && flush(stream, limit).await.is_ok()
+}
+
+async fn flush(stream: &mut Stream, limit: Duration) -> io::Result<()> {
+    let mut flushed = std::pin::pin!(stream.flush());
+    match futures_util::poll!(flushed.as_mut()) {
+        Poll::Ready(flushed) => flushed,
+        Poll::Pending => tokio::time::timeout(limit, flushed).await.map_err(|_| io::ErrorKind::TimedOut)?,
     }
-    tokio::time::timeout(limit, written).await.is_ok_and(|result| result.is_ok())
 }
 
 /// Everything before the body.
@@ -141,4 +163,44 @@ fn date(bytes: &mut BytesMut) {
         }
         bytes.extend_from_slice(text.as_bytes());
     });
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_is_waited_for_and_who_does_not_is_left() {
+        let body = vec![7; 4 * SLOW];
+        let (mut near, mut far) = tokio::io::duplex(1024);
+        let begin = Instant::now();
+        let reader = tokio::spawn(async move {
+            let mut read = vec![0; SLOW];
+            for _ in 0..4 {
+                tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
+                far.read_exact(&mut read).await.unwrap();
+            }
+        });
+        all(&mut near, &mut &body[..], PATIENCE).await.unwrap();
+        reader.await.unwrap();
+        assert!(begin.elapsed() > 3 * PATIENCE, "longer than one patience, as each piece had its own");
+
+        let (mut near, mut far) = tokio::io::duplex(1024);
+        let begin = Instant::now();
+        let reader = tokio::spawn(async move {
+            // Something now and then is not enough.
+            while far.read_u8().await.is_ok() {
+                tokio::time::sleep(PATIENCE / 10).await;
+            }
+        });
+        let error = all(&mut near, &mut &body[..], PATIENCE).await.unwrap_err();
+        assert_eq!((error.kind(), begin.elapsed()), (io::ErrorKind::TimedOut, PATIENCE));
+        drop(near);
+        reader.await.unwrap();
+    }
 }

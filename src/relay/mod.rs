@@ -27,6 +27,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use way::{Fault, Way};
 
+pub use buffer::Room;
 pub use vigil::{prepare, vigil};
 
 /// How long a connection may be silent that one side has closed. It only waits for the end of an answer.

@@ -95,7 +95,7 @@ impl Site {
         }
         let maker = Maker::new();
         let before_servers = nginx_of_servers(&networks, &maker, &servers);
-        let machine = Machine::start(&networks, "machine", &maker.root.pem());
+        let machine = Machine::start(&networks, "machine", &maker.root.pem()).await;
         let put = |name: &str, files: &Files| {
             let folder = format!("/etc/letsencrypt/live/{name}");
             machine.write(&format!("{folder}/fullchain.pem"), &std::fs::read_to_string(&files.cert).unwrap());

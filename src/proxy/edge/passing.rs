@@ -1,7 +1,7 @@
 //! A server's answer on its way to the browser: the head at once, the body piece by piece.
 //!
 //! Chunks go on as they came, so that nothing is counted or copied twice. One piece is in memory at a time; its buffer
-//! grows while a large body streams and is given back with the answer.
+//! grows while a large body streams, within the sum that all relays share, and is given back with the answer.
 
 use std::io;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::reply::{Framing, Head, MOST_LINES};
 use super::upstream::Wire;
 use crate::config::Config;
 use crate::proxy::write;
+use crate::relay::Room;
 
-/// Bytes read at once, at first and at most.
-const FIRST: usize = 16 * 1024;
-const MOST: usize = 256 * 1024;
+/// Bytes read at once where pieces are handed on one by one.
+const PIECE: usize = 16 * 1024;
 /// Bodies of this size that came with the head go out in the same write.
 const TOGETHER: usize = 32 * 1024;
 
@@ -220,7 +220,7 @@ impl Passing {
             if is_last {
                 break;
             }
-            self.bytes.reserve(FIRST);
+            self.bytes.reserve(PIECE);
             let read = self.wire.read_buf(&mut self.bytes);
             if soon(self.silence, read).await.map_err(|_| Fault::Server)? == 0 {
                 self.has_ended = matches!(self.head.framing, Framing::UntilClose);
@@ -257,11 +257,10 @@ impl Passing {
         if let Some(fault) = broken {
             return Err(fault);
         }
-        let mut room = FIRST;
+        let mut room = Room::default();
         loop {
             if !piece.is_empty() {
-                let patience = write::patience(self.patience, piece.len());
-                soon(patience, to.write_all(&piece)).await.map_err(|_| Fault::Client)?;
+                write::all(to, &mut &piece[..], self.patience).await.map_err(|_| Fault::Client)?;
                 passed.bytes += piece.len() as u64;
             }
             if is_last {
@@ -270,7 +269,7 @@ impl Passing {
             // The same memory again, once nothing of it is in use.
             self.bytes = piece;
             self.bytes.clear();
-            self.bytes.reserve(room);
+            self.bytes.reserve(room.bytes());
             let length = self.read_more(to).await?;
             if length == 0 {
                 return if matches!(self.head.framing, Framing::UntilClose) {
@@ -279,8 +278,8 @@ impl Passing {
                     Err(Fault::Server)
                 };
             }
-            if length >= room {
-                room = (room * 2).min(MOST);
+            if length >= room.bytes() {
+                room.grow();
             }
             (piece, is_last) = self.take()?;
         }

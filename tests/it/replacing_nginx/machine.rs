@@ -9,7 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::Networks;
+use crate::harness::{Networks, eventually};
 
 pub struct Machine {
     space: Vec<String>,
@@ -79,7 +79,7 @@ for hook in /etc/letsencrypt/renewal-hooks/deploy/*; do "$hook"; done
 
 impl Machine {
     /// `authority`: a certificate that everybody here trusts.
-    pub fn start(networks: &Networks, space: &str, authority: &str) -> Self {
+    pub async fn start(networks: &Networks, space: &str, authority: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         open(root);
@@ -112,12 +112,7 @@ impl Machine {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut tries = 0;
-        while !root.join("run/begun").exists() {
-            assert!(tries < 500, "the machine has begun");
-            tries += 1;
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        eventually("the machine has begun", || async { root.join("run/begun").exists().then_some(()) }).await;
         let namespace = |kind: &str| format!("/proc/{}/ns/{kind}", guard.id());
         space = vec![
             "nsenter".to_owned(),
