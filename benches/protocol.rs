@@ -15,7 +15,7 @@ use usher::metrics::Metrics;
 use usher::placement::{Confirmed, Ledger, LedgerSettings, Wish};
 use usher::pool::Health;
 use usher::proxy::Route;
-use usher::store::{Confirmation, Reach, ServerRecord, ServerState};
+use usher::store::{Confirmation, ServerRecord};
 use usher::tenant::TenantLimits;
 
 const QUERY: &str = "fullName=J%C3%BCrgen+M%C3%BCller&meetingID=physics-101&role=VIEWER&userID=4711&redirect=true";
@@ -52,20 +52,11 @@ fn routing(c: &mut Criterion) {
 fn server(id: i64) -> ServerRecord {
     ServerRecord {
         id: ServerId(id),
-        name: format!("bbb{id}"),
-        url: format!("https://bbb{id}.example.org/bigbluebutton/api/"),
-        secret: Secret::new("secret"),
-        state: ServerState::Enabled,
-        weight: 1.0,
-        cores: 8,
-        nic_mbit: 1000,
-        tags: Vec::new(),
-        region: None,
-        checksum: Algorithm::Sha256,
-        version: None,
-        max_meetings: None,
-        max_people: None,
-        reach: Reach::default(),
+        ..ServerRecord::new(
+            format!("bbb{id}"),
+            format!("https://bbb{id}.example.org/bigbluebutton/api/"),
+            Secret::new("secret"),
+        )
     }
 }
 

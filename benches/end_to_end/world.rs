@@ -11,8 +11,7 @@ use usher::bbb::{self, Algorithm};
 use usher::clock::{Clock, SystemClock};
 use usher::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use usher::store::{
-    Confirmation, Phase, Placement, Reach, ServerRecord, ServerState, SqliteStore, Store, TenantRecord, TenantSecret,
-    Version,
+    Confirmation, Phase, Placement, ServerRecord, SqliteStore, Store, TenantRecord, TenantSecret, Version,
 };
 
 use crate::Failure;
@@ -114,23 +113,11 @@ async fn place(
 }
 
 fn server(number: usize, port: u16) -> ServerRecord {
-    ServerRecord {
-        id: ServerId(0),
-        name: format!("bbb{number}"),
-        url: format!("http://{}/bigbluebutton/api/", server_address(number, port)),
-        secret: Secret::new(SERVER_SECRET),
-        state: ServerState::Enabled,
-        weight: 1.0,
-        cores: 8,
-        nic_mbit: 1000,
-        tags: Vec::new(),
-        region: None,
-        checksum: Algorithm::Sha256,
-        version: None,
-        max_meetings: None,
-        max_people: None,
-        reach: Reach::default(),
-    }
+    ServerRecord::new(
+        format!("bbb{number}"),
+        format!("http://{}/bigbluebutton/api/", server_address(number, port)),
+        Secret::new(SERVER_SECRET),
+    )
 }
 
 fn tenant() -> TenantRecord {

@@ -17,7 +17,7 @@ use usher::ids::{Secret, ServerId};
 use usher::proxy::edge::chunks::Chunks;
 use usher::proxy::edge::reply::{Asked, BadReply, Compressing, Framing, Head, read};
 use usher::proxy::edge::{Place, Way};
-use usher::store::{Reach, ServerRecord, ServerState};
+use usher::store::ServerRecord;
 
 const SITE: &str = "https://p.example";
 const MANY: usize = 90;
@@ -54,20 +54,7 @@ pub fn check(data: &[u8]) {
 static PLACE: LazyLock<Arc<Place>> = LazyLock::new(|| {
     let record = ServerRecord {
         id: ServerId(1),
-        name: "bbb1".to_owned(),
-        url: "https://bbb1.example/bigbluebutton/api/".to_owned(),
-        secret: Secret::new("s"),
-        state: ServerState::Enabled,
-        weight: 1.0,
-        cores: 8,
-        nic_mbit: 1000,
-        tags: Vec::new(),
-        region: None,
-        checksum: usher::bbb::Algorithm::Sha256,
-        version: None,
-        max_meetings: None,
-        max_people: None,
-        reach: Reach::default(),
+        ..ServerRecord::new("bbb1".to_owned(), "https://bbb1.example/bigbluebutton/api/".to_owned(), Secret::new("s"))
     };
     Arc::new(Place::new(Arc::new(record), None).expect("a place"))
 });

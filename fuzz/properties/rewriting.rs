@@ -10,7 +10,7 @@ use url::Url;
 use usher::ids::{Secret, ServerId};
 use usher::proxy::edge::reply::{cookie, location};
 use usher::proxy::edge::{Place, Way};
-use usher::store::{Reach, ServerRecord, ServerState};
+use usher::store::ServerRecord;
 
 const SITE: &str = "https://p.example";
 const PREFIX: &str = "/bbb1";
@@ -36,23 +36,8 @@ static AT_ROOT: LazyLock<Arc<Place>> = LazyLock::new(|| place("https://bbb1.exam
 static BELOW: LazyLock<Arc<Place>> = LazyLock::new(|| place("https://bbb1.example:8443/b/bigbluebutton/api/"));
 
 fn place(url: &str) -> Arc<Place> {
-    let record = ServerRecord {
-        id: ServerId(1),
-        name: "bbb1".to_owned(),
-        url: url.to_owned(),
-        secret: Secret::new("s"),
-        state: ServerState::Enabled,
-        weight: 1.0,
-        cores: 8,
-        nic_mbit: 1000,
-        tags: Vec::new(),
-        region: None,
-        checksum: usher::bbb::Algorithm::Sha256,
-        version: None,
-        max_meetings: None,
-        max_people: None,
-        reach: Reach::default(),
-    };
+    let record =
+        ServerRecord { id: ServerId(1), ..ServerRecord::new("bbb1".to_owned(), url.to_owned(), Secret::new("s")) };
     Arc::new(Place::new(Arc::new(record), None).expect("a place"))
 }
 

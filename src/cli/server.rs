@@ -20,11 +20,6 @@ use crate::config::EdgeMode;
 use crate::ids::ServerId;
 use crate::store::{Reach, ServerRecord, ServerState};
 
-/// Cores of a server nobody described; BBB's own minimum for production.
-pub const DEFAULT_CORES: u32 = 8;
-/// Network limit of a server nobody described, Mbit/s.
-pub const DEFAULT_NIC_MBIT: u32 = 1000;
-
 #[derive(Subcommand)]
 pub enum ServerCommand {
     /// Add a BBB server to the pool
@@ -75,10 +70,10 @@ pub struct AddServer {
     #[arg(long, default_value = "1", value_parser = parse_weight)]
     pub weight: f64,
     /// Cores of the machine
-    #[arg(long, default_value_t = DEFAULT_CORES, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, default_value_t = ServerRecord::DEFAULT_CORES, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub cores: u32,
     /// Network limit in Mbit/s
-    #[arg(long, default_value_t = DEFAULT_NIC_MBIT, value_name = "MBIT", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = ServerRecord::DEFAULT_NIC_MBIT, value_name = "MBIT", value_parser = clap::value_parser!(u32).range(1..))]
     pub nic_mbit: u32,
     /// Tag that meta_server-tag and tenants' pools refer to; may be repeated
     #[arg(long = "tag", value_name = "TAG", value_parser = parse_tag)]

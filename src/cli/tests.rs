@@ -3,31 +3,17 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::bbb::Algorithm;
 use crate::clock::Millis;
 use crate::config::{StoreConfig, StoreUrl};
 use crate::ids::{BbbMeetingId, MeetingId, Secret, ServerId};
 use crate::sim::{SimOptions, SimServer};
-use crate::store::{Claim, Known, Phase, Placement, Reach, ServerRecord, ServerState, Version};
+use crate::store::{Claim, Known, Phase, Placement, ServerRecord, Version};
 
 /// A plain server for tests of pure functions.
 pub fn server(name: &str) -> ServerRecord {
     ServerRecord {
         id: ServerId(1),
-        name: name.into(),
-        url: format!("https://{name}.example.org/bigbluebutton/api/"),
-        secret: Secret::new("secret"),
-        state: ServerState::Enabled,
-        weight: 1.0,
-        cores: 8,
-        nic_mbit: 1000,
-        tags: Vec::new(),
-        region: None,
-        checksum: Algorithm::Sha256,
-        version: None,
-        max_meetings: None,
-        max_people: None,
-        reach: Reach::default(),
+        ..ServerRecord::new(name, format!("https://{name}.example.org/bigbluebutton/api/"), Secret::new("secret"))
     }
 }
 

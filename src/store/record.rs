@@ -82,6 +82,33 @@ pub struct ServerRecord {
     pub reach: Reach,
 }
 
+impl ServerRecord {
+    /// What a server has unless the operator says otherwise.
+    pub const DEFAULT_CORES: u32 = 8;
+    pub const DEFAULT_NIC_MBIT: u32 = 1000;
+
+    /// An enabled server with nothing else said about it; the store gives it its id.
+    pub fn new(name: impl Into<String>, url: impl Into<String>, secret: Secret) -> Self {
+        Self {
+            id: ServerId(0),
+            name: name.into(),
+            url: url.into(),
+            secret,
+            state: ServerState::Enabled,
+            weight: 1.0,
+            cores: Self::DEFAULT_CORES,
+            nic_mbit: Self::DEFAULT_NIC_MBIT,
+            tags: Vec::new(),
+            region: None,
+            checksum: Algorithm::Sha256,
+            version: None,
+            max_meetings: None,
+            max_people: None,
+            reach: Reach::default(),
+        }
+    }
+}
+
 /// A secret a tenant's front end may sign with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantSecret {

@@ -12,13 +12,13 @@ use super::super::name::{parse_host, parse_name, parse_tag, refuse_own_path};
 use super::super::outcome::CliError;
 use super::super::reach::{self, parse_client_prefix, parse_send_proxy};
 use super::super::secret::{from_environment, from_file};
-use super::super::server::{DEFAULT_CORES, DEFAULT_NIC_MBIT, sorted};
+use super::super::server::sorted;
 use super::super::tenant_param::checked_rule;
 use super::super::value::parse_weight;
 use crate::bbb::Algorithm;
 use crate::config::ProxyOut;
 use crate::ids::Secret;
-use crate::store::{ParamRule, Reach, ServerState};
+use crate::store::{ParamRule, Reach, ServerRecord, ServerState};
 
 /// Largest file read, bytes; ten thousand servers fit.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
@@ -210,8 +210,8 @@ fn checked_server(raw: RawServer, taken: &[&str], folder: &Path) -> Result<Serve
         secret,
         state: raw.state,
         weight,
-        cores: raw.cores.unwrap_or(DEFAULT_CORES),
-        nic_mbit: raw.nic_mbit.unwrap_or(DEFAULT_NIC_MBIT),
+        cores: raw.cores.unwrap_or(ServerRecord::DEFAULT_CORES),
+        nic_mbit: raw.nic_mbit.unwrap_or(ServerRecord::DEFAULT_NIC_MBIT),
         tags: checked_all(&raw.tags, parse_tag).map_err(within)?,
         region: raw.region.as_deref().map(parse_tag).transpose().map_err(within)?,
         checksum: raw.checksum.unwrap_or(Algorithm::Sha256),
@@ -322,7 +322,7 @@ mod tests {
         let text = "[[server]]\nurl = \"https://bbb1.example.org\"\nsecret = \"s\"\n[[tenant]]\nname = \"moodle\"\n";
         let wish = parse(text, Path::new(".")).unwrap();
         let server = &wish.servers[0];
-        assert_eq!((server.name.as_str(), server.cores, server.weight), ("bbb1", DEFAULT_CORES, 1.0));
+        assert_eq!((server.name.as_str(), server.cores, server.weight), ("bbb1", ServerRecord::DEFAULT_CORES, 1.0));
         assert_eq!(server.url, "https://bbb1.example.org/bigbluebutton/api/");
         assert!(wish.tenants[0].secrets.is_empty());
     }

@@ -22,12 +22,11 @@ use super::context::Context;
 use super::outcome::CliError;
 use super::output::{Report, fields, say};
 use super::secret::new_secret;
-use crate::bbb::Algorithm;
 use crate::config::Config;
-use crate::ids::{Secret, ServerId, TenantId};
+use crate::ids::{Secret, TenantId};
 use crate::serve::Stop;
 use crate::sim::{SimOptions, SimServer, SimVersion};
-use crate::store::{Reach, ServerRecord, ServerState, TenantRecord, TenantSecret};
+use crate::store::{ServerRecord, TenantRecord, TenantSecret};
 use crowd::{Crowd, LOBBY};
 use front_end::FrontEnd;
 
@@ -151,23 +150,7 @@ impl Playground {
         for (server, (name, _, cores)) in self.servers.iter().zip(SERVERS) {
             context
                 .store
-                .add_server(ServerRecord {
-                    id: ServerId(0),
-                    name: name.into(),
-                    url: server.url(),
-                    secret: server.secret().clone(),
-                    state: ServerState::Enabled,
-                    weight: 1.0,
-                    cores,
-                    nic_mbit: super::server::DEFAULT_NIC_MBIT,
-                    tags: Vec::new(),
-                    region: None,
-                    checksum: Algorithm::Sha256,
-                    version: None,
-                    max_meetings: None,
-                    max_people: None,
-                    reach: Reach::default(),
-                })
+                .add_server(ServerRecord { cores, ..ServerRecord::new(name, server.url(), server.secret().clone()) })
                 .await?;
         }
         let secret = TenantSecret { id: 0, secret: self.secret.clone(), created_at: context.now, retired_at: None };

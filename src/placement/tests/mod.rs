@@ -18,11 +18,10 @@ use bytes::Bytes;
 
 use super::*;
 use crate::bbb;
-use crate::bbb::Algorithm;
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
 use crate::pool::Health;
-use crate::store::{Confirmation, Phase, Placement, Reach, ServerRecord, ServerState, Version};
+use crate::store::{Confirmation, Phase, Placement, ServerRecord, ServerState, Version};
 use crate::tenant::TenantLimits;
 
 /// A full quarter of an hour, so that a meeting made at second 0 has its bell at second 900.
@@ -35,20 +34,11 @@ pub fn second(second: u64) -> Millis {
 pub fn record(id: i64) -> ServerRecord {
     ServerRecord {
         id: ServerId(id),
-        name: format!("bbb{id}"),
-        url: format!("https://bbb{id}.example.org/bigbluebutton/api/"),
-        secret: Secret::new("secret"),
-        state: ServerState::Enabled,
-        weight: 1.0,
-        cores: 8,
-        nic_mbit: 1000,
-        tags: Vec::new(),
-        region: None,
-        checksum: Algorithm::Sha256,
-        version: None,
-        max_meetings: None,
-        max_people: None,
-        reach: Reach::default(),
+        ..ServerRecord::new(
+            format!("bbb{id}"),
+            format!("https://bbb{id}.example.org/bigbluebutton/api/"),
+            Secret::new("secret"),
+        )
     }
 }
 

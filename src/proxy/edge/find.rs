@@ -170,30 +170,18 @@ fn referred_path(referer: &str) -> Option<&str> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::bbb::Algorithm;
+
     use crate::config::ProxyOut;
     use crate::ids::Secret;
-    use crate::store::{Reach, ServerState};
+    use crate::store::Reach;
 
     fn place(url: &str, version: Option<&str>, change: impl FnOnce(&mut Reach)) -> Place {
         let mut reach = Reach::default();
         change(&mut reach);
         let record = ServerRecord {
             id: ServerId(1),
-            name: "bbb1".to_owned(),
-            url: url.to_owned(),
-            secret: Secret::new("s"),
-            state: ServerState::Enabled,
-            weight: 1.0,
-            cores: 8,
-            nic_mbit: 1000,
-            tags: Vec::new(),
-            region: None,
-            checksum: Algorithm::Sha256,
-            version: None,
-            max_meetings: None,
-            max_people: None,
             reach,
+            ..ServerRecord::new("bbb1".to_owned(), url.to_owned(), Secret::new("s"))
         };
         Place::new(Arc::new(record), version).unwrap()
     }

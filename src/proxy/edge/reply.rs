@@ -361,28 +361,19 @@ pub(super) mod tests {
 
     use super::super::find::Place;
     use super::*;
-    use crate::bbb::Algorithm;
+
     use crate::config::ServerLine;
     use crate::ids::{Secret, ServerId};
-    use crate::store::{Reach, ServerRecord, ServerState};
+    use crate::store::ServerRecord;
 
     fn record() -> ServerRecord {
         ServerRecord {
             id: ServerId(1),
-            name: "bbb1".to_owned(),
-            url: "https://bbb1.example/bigbluebutton/api/".to_owned(),
-            secret: Secret::new("s"),
-            state: ServerState::Enabled,
-            weight: 1.0,
-            cores: 8,
-            nic_mbit: 1000,
-            tags: Vec::new(),
-            region: None,
-            checksum: Algorithm::Sha256,
-            version: None,
-            max_meetings: None,
-            max_people: None,
-            reach: Reach::default(),
+            ..ServerRecord::new(
+                "bbb1".to_owned(),
+                "https://bbb1.example/bigbluebutton/api/".to_owned(),
+                Secret::new("s"),
+            )
         }
     }
 
