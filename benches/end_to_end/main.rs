@@ -42,10 +42,11 @@ use world::Size;
 
 /// Settings that would keep a load generator on one address out; used where the binary knows them. The limits stay
 /// switched on, so that what they cost is measured.
-const UNLIMITED: [(&str, &str); 5] = [
+const UNLIMITED: [(&str, &str); 6] = [
     ("LIMITS__EXEMPT", ""),
     ("LIMITS__CONNECTIONS_PER_ADDRESS", "65536"),
     ("LIMITS__UNSIGNED_PER_ADDRESS", "1000000"),
+    ("LIMITS__CARRIED_PER_ADDRESS", "1000000"),
     ("LIMITS__SAME_JOIN_PER_ADDRESS", "1000000"),
     ("LIMITS__CREATES_PER_TENANT", "512"),
 ];
