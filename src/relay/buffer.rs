@@ -35,6 +35,8 @@ static GROWN_NOW: AtomicUsize = AtomicUsize::new(0);
 pub struct Room {
     /// Above the smallest size; taken from the common sum.
     grown: usize,
+    /// What it had before it rested.
+    before: usize,
 }
 
 impl Room {
@@ -42,8 +44,9 @@ impl Room {
         SMALLEST + self.grown
     }
 
+    /// After a whole buffer was read. What streamed before a pause need not begin anew.
     pub fn grow(&mut self) {
-        let more = (self.bytes() * GROWTH).min(LARGEST) - self.bytes();
+        let more = (self.bytes() * GROWTH).max(self.before).min(LARGEST) - self.bytes();
         if more == 0 {
             return;
         }
@@ -54,8 +57,10 @@ impl Room {
         self.grown += more;
     }
 
-    pub fn shrink(&mut self) {
+    /// Gives back what it has taken from the sum.
+    pub fn rest(&mut self) {
         if self.grown > 0 {
+            self.before = self.bytes();
             GROWN_NOW.fetch_sub(self.grown, Ordering::Relaxed);
             self.grown = 0;
         }
@@ -64,36 +69,23 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.shrink();
+        self.rest();
     }
 }
 
-/// Bytes that wait for a side which does not take them, and the place for the next.
+/// Bytes that wait for a side which does not take them.
 pub struct Kept {
     bytes: Box<[u8]>,
     pub start: usize,
-    end: usize,
 }
 
 impl Kept {
-    pub fn with(unsent: &[u8], room: usize) -> Self {
-        let mut bytes = vec![0; room].into_boxed_slice();
-        bytes[..unsent.len()].copy_from_slice(unsent);
-        Self { bytes, start: 0, end: unsent.len() }
+    pub fn of(unsent: &[u8]) -> Self {
+        Self { bytes: unsent.into(), start: 0 }
     }
 
     pub fn unsent(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// Reads once, over what has been sent.
-    pub fn fill<F>(&mut self, cx: &mut Context<'_>, from: &mut F) -> Poll<io::Result<usize>>
-    where
-        F: AsyncRead + Unpin + ?Sized,
-    {
-        let size = ready!(read(cx, from, &mut self.bytes))?;
-        (self.start, self.end) = (0, size);
-        Poll::Ready(Ok(size))
+        &self.bytes[self.start..]
     }
 }
 
@@ -133,6 +125,9 @@ mod tests {
                 room.grow();
             }
         }
+        rooms[0].rest();
+        assert_eq!(rooms[0].bytes(), SMALLEST);
+        rooms[0].grow();
         let sum: usize = rooms.iter().map(|room| room.grown).sum();
         assert!(rooms[0].bytes() == LARGEST && rooms[199].bytes() < LARGEST && sum <= GROWN, "{sum}");
     }

@@ -66,17 +66,10 @@ impl Way {
         T: AsyncWrite + Unpin + ?Sized,
     {
         let mut turn = TURN;
-        let mut is_fresh = false;
         loop {
-            if self.kept.is_some() {
-                ready!(self.send_kept(cx, to, &note)).map_err(Fault::Write)?;
-                if is_fresh {
-                    // Taken at once: no own buffer is needed.
-                    self.kept = None;
-                }
-            }
+            ready!(self.send_kept(cx, to, &note)).map_err(Fault::Write)?;
+            self.kept = None;
             if self.has_ended {
-                self.kept = None;
                 // A side that is gone needs to be told nothing.
                 let _ = ready!(Pin::new(to).poll_shutdown(cx));
                 return Poll::Ready(Ok(()));
@@ -89,13 +82,11 @@ impl Way {
                 Poll::Ready(size) => size?,
                 Poll::Pending => {
                     // Nothing flows: nothing is held.
-                    self.kept = None;
-                    self.room.shrink();
+                    self.room.rest();
                     return self.flush(cx, to);
                 }
             };
             self.has_ended = size == 0;
-            is_fresh = true;
             turn = turn.saturating_sub(size);
         }
     }
@@ -112,11 +103,6 @@ impl Way {
         F: AsyncRead + Unpin + ?Sized,
         T: AsyncWrite + Unpin + ?Sized,
     {
-        if let Some(kept) = &mut self.kept {
-            // It is there and empty: bytes flow faster than they are taken, so they come here directly.
-            let size = ready!(kept.fill(cx, from)).map_err(Fault::Read)?;
-            return Poll::Ready(Ok(size));
-        }
         let room = self.room.bytes();
         let mut shared = Shared::take(room);
         let size = ready!(read(cx, from, &mut shared.0[..room])).map_err(Fault::Read)?;
@@ -130,7 +116,7 @@ impl Way {
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Write(error))),
                 Poll::Pending => {
-                    self.kept = Some(Kept::with(&shared.0[sent..size], room));
+                    self.kept = Some(Kept::of(&shared.0[sent..size]));
                     return Poll::Ready(Ok(size));
                 }
             }
