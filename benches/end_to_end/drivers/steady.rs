@@ -94,7 +94,8 @@ async fn ask(
     while Instant::now() < end {
         ticks.tick().await;
         counts.requests.fetch_add(1, Ordering::Relaxed);
-        let mut stream = match kept.take() {
+        // Closed while nothing was asked: any client sees that and opens another.
+        let mut stream = match kept.take().filter(|stream| !has_ended(stream)) {
             Some(stream) => stream,
             None => match TcpStream::connect(address).await {
                 Ok(stream) => stream,
@@ -112,6 +113,10 @@ async fn ask(
             }
         }
     }
+}
+
+fn has_ended(stream: &TcpStream) -> bool {
+    !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 /// Whether the connection ends with this answer; `None` if it is not whole.

@@ -116,7 +116,7 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
         "{SOCKETS} WebSockets that send a message once a second, and {RATE} small GETs a second on {CONNECTIONS} connections that are \
          kept alive, to a server behind the contestant. After {BEFORE} s it is exchanged: `usher serve --upgrade`, nginx by \
          SIGHUP, HAProxy (master and worker) by SIGUSR2; the load goes on for {AFTER} s more. A request has failed that is not \
-         answered whole, on a connection that no answer had announced to be closed."
+         answered whole, on a connection that was open when it was sent and that no answer had announced to be closed."
     );
     let head = vec!["contestant", "requests", "failed", "connections refused", "WebSockets dropped"];
     Ok(Section { key: "upgrade", title: "Exchange under load", how, claims, head, rows })
