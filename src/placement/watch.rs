@@ -17,11 +17,14 @@ use tokio::task::JoinHandle;
 use super::Placer;
 use crate::client::CallError;
 use crate::ids::ServerId;
-use crate::pool::Source;
+use crate::pool::{Health, Source};
 use crate::store::ServerRecord;
 
 /// Before a watch that failed starts anew.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// Part of the probes' interval by which a poll may come early, in the place of a probe.
+const NEAR: u32 = 4;
 
 /// Pace of the watch.
 #[derive(Clone, Debug)]
@@ -101,17 +104,22 @@ async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, i
         // The record may have changed since; a server that is gone ends its watch.
         let Some(view) = placer.ledger.server(id) else { return };
         let pace = settings.load_full();
-        if next_poll <= Instant::now() {
+        let now = Instant::now();
+        // A probe just before a poll would learn nothing that the poll does not; but what a probe has found wrong only a probe
+        // can clear.
+        let is_up = || placer.ledger.server(id).is_some_and(|view| view.health == Health::Up);
+        let is_near = next_probe <= now && next_poll <= now + pace.interval / NEAR;
+        if next_poll <= now || (is_near && is_up()) {
             let worked = poll(&placer, &view.record, &pace).await;
             next_poll = Instant::now() + pause(&placer, id, pace.poll_interval, &pace);
             if worked {
                 if !has_been_asked {
-                    has_been_asked = true;
                     probe(&placer, &view.record, &pace).await;
                 }
-                // A poll proves more than a probe does.
-                next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
-                continue;
+                if is_up() || !has_been_asked {
+                    has_been_asked = true;
+                    next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
+                }
             }
         }
         if next_probe <= Instant::now() {

@@ -291,3 +291,23 @@ async fn a_server_that_hangs_delays_nobody() {
     pool.servers[2].heal();
     pool.wait_health("bbb3", "up").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_probes_found_is_cleared_also_where_polls_come_more_often() {
+    let builder = Builder::new(2).set("USHER_HEALTH__INTERVAL", "300ms").set("USHER_HEALTH__POLL_INTERVAL", "50ms");
+    let pool = builder.start().await;
+    let before = pool.servers[0].count_calls("index");
+    pool.servers[0].fault(Fault::Status(500));
+    pool.wait_health("bbb1", "down").await;
+    eventually("probes have failed too", || async {
+        (pool.servers[0].count_calls("index") > before + 2).then_some(())
+    })
+    .await;
+    pool.servers[0].heal();
+    pool.wait_health("bbb1", "up").await;
+    // And while all is well a poll takes the place of a probe.
+    let (probes, polls) = (pool.servers[0].count_calls("index"), pool.servers[0].count_calls("getMeetings"));
+    eventually("many polls", || async { (pool.servers[0].count_calls("getMeetings") > polls + 20).then_some(()) })
+        .await;
+    assert!(pool.servers[0].count_calls("index") <= probes + 1);
+}
