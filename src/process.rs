@@ -62,6 +62,8 @@ pub struct Process {
     in_flight: AtomicUsize,
     sockets: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
+    /// Those of the HTTP and of the HTTPS listeners.
+    connections_of: [Arc<AtomicUsize>; 2],
     handshakes: AtomicUsize,
     refusals: Arc<AtomicUsize>,
     /// Ends what would go on for hours, at the end of a stop.
@@ -159,6 +161,11 @@ impl Process {
     /// One more connection, unless there are `limit` already.
     pub fn begin_connection(&self, limit: usize) -> Option<Open> {
         Counted::within(self.connections.clone(), limit)
+    }
+
+    /// One more connection by one kind of listener (0: HTTP, 1: HTTPS), unless there are `limit` already.
+    pub fn begin_connection_of(&self, kind: usize, limit: usize) -> Option<Open> {
+        Counted::within(self.connections_of.get(kind)?.clone(), limit)
     }
 
     /// One more TLS handshake, unless there are `limit` already.

@@ -181,6 +181,8 @@ pub fn config() -> Config {
         compression: Compression { algorithms: Vec::new(), min_length: COMPRESSED_FROM },
         limits: Limits {
             connections: CONNECTIONS,
+            http_connections: 0,
+            https_connections: 0,
             keepalive: KEEPALIVE,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             handshakes: HANDSHAKES,

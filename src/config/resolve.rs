@@ -209,6 +209,8 @@ impl Keys<'_> {
     fn process(&mut self, config: &mut Config) {
         let limits = &mut config.limits;
         self.read("limits.connections", &mut limits.connections, value::whole);
+        self.read("limits.http_connections", &mut limits.http_connections, value::whole);
+        self.read("limits.https_connections", &mut limits.https_connections, value::whole);
         self.read("limits.keepalive", &mut limits.keepalive, value::duration);
         self.read("limits.handshake_timeout", &mut limits.handshake_timeout, value::duration);
         self.read("limits.handshakes", &mut limits.handshakes, value::whole);

@@ -239,6 +239,9 @@ pub struct Health {
 pub struct Limits {
     /// Open connections at once.
     pub connections: usize,
+    /// Of these, by the HTTP listeners and by the HTTPS listeners; 0 = no limit of their own.
+    pub http_connections: usize,
+    pub https_connections: usize,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
     /// Longest a TLS handshake may take.

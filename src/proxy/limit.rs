@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::access::Facts;
 use super::answer::{Answer, TEXT};
 use super::api;
+use super::arrival::Listener;
 use super::pages;
 use super::request::Request;
 use super::route::Route;
@@ -83,7 +84,8 @@ fn error(reason: Reason) -> ApiError {
 
 /// A connection's place among all and among those of its address, held until it has its answer.
 pub struct Place {
-    among_all: Option<process::Open>,
+    /// Nothing if there are too many.
+    among_all: Option<[process::Open; 2]>,
     refused: Option<process::Open>,
     of_address: Counted,
     peer: Option<IpAddr>,
@@ -91,11 +93,19 @@ pub struct Place {
 
 impl Place {
     /// `None`: so many are being refused that this one gets no answer.
-    pub fn take(shared: &Shared, peer: Option<SocketAddr>, config: &Config) -> Option<Self> {
+    pub fn take(shared: &Shared, listener: Listener, peer: Option<SocketAddr>, config: &Config) -> Option<Self> {
         let peer = peer.map(|peer| peer.ip().to_canonical());
         let of_address = shared.limiter.connect(peer, config);
         let limit = config.limits.connections;
-        let among_all = shared.process.begin_connection(limit);
+        let of_listener = match listener {
+            Listener::Http => config.limits.http_connections,
+            Listener::Https => config.limits.https_connections,
+        };
+        let of_listener = if of_listener == 0 { limit } else { of_listener };
+        let among_all = shared
+            .process
+            .begin_connection(limit)
+            .and_then(|open| Some([open, shared.process.begin_connection_of(listener.slot(), of_listener)?]));
         let is_over = among_all.is_none() || of_address.crowd == Crowd::Over;
         let refused = if is_over { Some(shared.process.begin_refusal(limit / 8 + 16)?) } else { None };
         Some(Self { among_all, refused, of_address, peer })

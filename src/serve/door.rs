@@ -114,7 +114,7 @@ impl ServerApp for PlainDoor {
     async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
         let config = self.shared.config.load_full();
         let (stream, peer) = announced(stream, &config).await?;
-        let place = Place::take(&self.shared, peer, &config)?;
+        let place = Place::take(&self.shared, Listener::Http, peer, &config)?;
         self.app.enter(stream, Arrival { listener: Listener::Http, peer, place }).await;
         None
     }
@@ -134,7 +134,7 @@ impl PublicDoor {
     /// TLS and what is in it, with a client who is known.
     async fn receive(&self, stream: Stream, peer: Option<SocketAddr>, config: &Config) -> Option<()> {
         let shared = &self.counts.shared;
-        let place = Place::take(shared, peer, config)?;
+        let place = Place::take(shared, Listener::Https, peer, config)?;
         let limit = place.patience(config.limits.handshake_timeout);
         match self.counts.shake(stream, &shared.tls.public, limit).await? {
             Shaken::Secure(stream) => {
