@@ -109,15 +109,15 @@ async fn each_kind_of_listener_may_have_a_limit_of_its_own() {
     let pool = builder.set("USHER_LIMITS__HTTP_CONNECTIONS", "1").start().await;
     let http = pool.http.trim_start_matches("http://").to_owned();
     let ask = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
-    let (_held, alive) = eventually("one connection is let in", || async {
-        let mut held = TcpStream::connect(&http).await.unwrap();
-        held.write_all(ask).await.unwrap();
-        let mut start = [0; 12];
-        held.read_exact(&mut start).await.ok()?;
-        (&start == b"HTTP/1.1 200").then_some((held, start))
+    eventually("the harness has gone", || async {
+        pool.metrics().await.contains("usher_http_connections 0").then_some(())
     })
     .await;
-    assert_eq!(&alive, b"HTTP/1.1 200");
+    let mut held = TcpStream::connect(&http).await.unwrap();
+    held.write_all(ask).await.unwrap();
+    let mut start = [0; 12];
+    held.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
     let said = say(&pool.http, ask, PATIENCE).await;
     assert!(said.closed && said.statuses() == [503], "{}", said.text);
     let mut secure = connect(&address, "bbb.example.test", &Arc::new(config(&maker, &[]))).await.unwrap();
