@@ -106,18 +106,22 @@ async fn each_kind_of_listener_may_have_a_limit_of_its_own() {
     let maker = Maker::new();
     let files = maker.good("bbb", &["bbb.example.test"]);
     let (builder, address) = secure(1, &[&files]);
-    let pool = builder.set("USHER_LIMITS__HTTP_CONNECTIONS", "1").start().await;
+    let pool = builder.set("USHER_LIMITS__HTTP_CONNECTIONS", "3").start().await;
     let http = pool.http.trim_start_matches("http://").to_owned();
     let ask = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
     eventually("the harness has gone", || async {
         pool.metrics().await.contains("usher_http_connections 0").then_some(())
     })
     .await;
-    let mut held = TcpStream::connect(&http).await.unwrap();
-    held.write_all(ask).await.unwrap();
-    let mut start = [0; 12];
-    held.read_exact(&mut start).await.unwrap();
-    assert_eq!(&start, b"HTTP/1.1 200");
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(&http).await.unwrap();
+        stream.write_all(ask).await.unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200");
+        held.push(stream);
+    }
     let said = say(&pool.http, ask, PATIENCE).await;
     assert!(said.closed && said.statuses() == [503], "{}", said.text);
     let mut secure = connect(&address, "bbb.example.test", &Arc::new(config(&maker, &[]))).await.unwrap();
