@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use prometheus::{IntCounter, IntGauge};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
@@ -202,7 +202,7 @@ impl Edge {
             assets.passed.inc();
             return Ok(Reply::passing(passing));
         };
-        let mut body = BytesMut::new();
+        let mut body = BytesMut::with_capacity(usize::try_from(passing.body_length().unwrap_or(0)).unwrap_or(0));
         while let Some(piece) =
             passing.next().await.map_err(|_| Failure::Broken(std::io::ErrorKind::UnexpectedEof.into()))?
         {
@@ -214,7 +214,8 @@ impl Edge {
             }
         }
         self.keep(passing, config);
-        file.body = body.freeze();
+        // No more memory than its length says.
+        file.body = if body.capacity() == body.len() { body.freeze() } else { Bytes::copy_from_slice(&body) };
         let file = Arc::new(file);
         let _ = place.insert(Kept::File(file.clone()));
         assets.misses.inc();
