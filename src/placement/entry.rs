@@ -112,6 +112,8 @@ pub(super) struct MeetingEntry {
     pub xml: Bytes,
     /// What it contributes to the sums now.
     pub share: Sums,
+    /// It is among the ledger's `awake`.
+    pub is_in_awake: bool,
 }
 
 impl MeetingEntry {
@@ -145,6 +147,7 @@ impl MeetingEntry {
             breakouts: Vec::new(),
             xml: Bytes::new(),
             share: Sums::default(),
+            is_in_awake: false,
         }
     }
 

@@ -47,29 +47,34 @@ impl Ledger {
     /// Where to send somebody who wants to join, counted at once. The limit of people is checked under the same lock,
     /// so that a rush cannot slip past it.
     pub fn admit_join(&self, key: &MeetingKey, limits: &TenantLimits, now: Millis) -> Result<JoinTicket, JoinRefusal> {
-        let mut state = self.state.lock();
-        let entry = state.meetings.get(key).ok_or(JoinRefusal::Unknown)?;
-        let server = state.servers.get(&entry.server).ok_or(JoinRefusal::Unknown)?;
+        let mut guard = self.state.lock();
+        // Each table is asked once: in a large pool every look is one into memory that no cache has.
+        let State { meetings, servers, tenants, awake, tuned, .. } = &mut *guard;
+        let entry = meetings.get_mut(key).ok_or(JoinRefusal::Unknown)?;
+        let server = servers.get_mut(&entry.server).ok_or(JoinRefusal::Unknown)?;
         if server.record.state == ServerState::Disabled {
             return Err(JoinRefusal::ServerDisabled);
         }
         if server.health == Health::Down {
             return Err(JoinRefusal::ServerDown { since: server.health_since });
         }
-        let usage = state.usage(key.tenant);
-        if let Some(limit) = limits.max_people.filter(|limit| usage.people >= *limit) {
+        let tenant = tenants.get_mut(&key.tenant);
+        let people = tenant.as_ref().map_or(0, |tenant| count(tenant.sums.own_people));
+        if let Some(limit) = limits.max_people.filter(|limit| people >= *limit) {
             return Err(JoinRefusal::TenantPeople { limit });
         }
-        let called = state.name_on_server(entry.server, &entry.bbb_id, entry.internal_id.as_ref());
-        let ticket = JoinTicket { record: server.record.clone(), called };
-        if let Some(entry) = state.meetings.get_mut(key) {
-            entry.note_join(now);
+        entry.note_join(now);
+        if !entry.is_in_awake {
+            entry.is_in_awake = true;
+            awake.insert(key.clone());
         }
-        if !state.awake.contains(key) {
-            state.awake.insert(key.clone());
+        entry.reshare(server, tenant, tuned, now);
+        let record = server.record.clone();
+        if !entry.bbb_id.may_begin_internal() {
+            return Ok(JoinTicket { record, called: entry.bbb_id.clone() });
         }
-        state.reshare(key, now);
-        Ok(ticket)
+        let (server, bbb_id, own) = (entry.server, entry.bbb_id.clone(), entry.internal_id.clone());
+        Ok(JoinTicket { record, called: guard.name_on_server(server, &bbb_id, own.as_ref()) })
     }
 
     /// `end` for the meeting with this internal id was accepted by `server`: nobody is expected any more; the next poll

@@ -249,26 +249,15 @@ impl State {
         let Some(entry) = self.meetings.get_mut(key) else { return };
         entry.pending.expire(now);
         entry.make_forecast(&self.tuned, now);
-        if entry.is_awake(&self.tuned, now) {
+        entry.is_in_awake = entry.is_awake(&self.tuned, now);
+        if entry.is_in_awake {
             self.awake.insert(key.clone());
         } else {
             self.awake.remove(key);
         }
-        self.reshare(key, now);
-    }
-
-    /// Brings the sums up to date with the forecast as it is.
-    pub fn reshare(&mut self, key: &MeetingKey, now: Millis) {
-        let Some(entry) = self.meetings.get_mut(key) else { return };
-        let Some(server) = self.servers.get_mut(&entry.server) else { return };
-        let share = entry.contribution(&self.tuned, server.audio(&self.tuned), now);
-        server.sums -= entry.share;
-        server.sums += share;
-        if let Some(tenant) = self.tenants.get_mut(&key.tenant) {
-            tenant.sums -= entry.share;
-            tenant.sums += share;
+        if let Some(server) = self.servers.get_mut(&entry.server) {
+            entry.reshare(server, self.tenants.get_mut(&key.tenant), &self.tuned, now);
         }
-        entry.share = share;
     }
 
     pub fn refresh_server(&mut self, server: ServerId, now: Millis) {
@@ -276,6 +265,20 @@ impl State {
         for key in entry.keys.clone() {
             self.refresh(&key, now);
         }
+    }
+}
+
+impl MeetingEntry {
+    /// Brings the sums of its server and tenant up to date with the forecast as it is.
+    pub fn reshare(&mut self, server: &mut ServerEntry, tenant: Option<&mut TenantEntry>, tuned: &Tuned, now: Millis) {
+        let share = self.contribution(tuned, server.audio(tuned), now);
+        server.sums -= self.share;
+        server.sums += share;
+        if let Some(tenant) = tenant {
+            tenant.sums -= self.share;
+            tenant.sums += share;
+        }
+        self.share = share;
     }
 }
 
@@ -342,5 +345,6 @@ impl State {
         assert_eq!(self.by_bbb.len(), self.meetings.len());
         assert_eq!((self.by_internal.len(), self.breakouts.len()), (internal.len(), breakouts));
         assert!(self.awake.iter().all(|key| self.meetings.contains_key(key)));
+        assert!(self.meetings.iter().all(|(key, entry)| entry.is_in_awake == self.awake.contains(key)));
     }
 }
