@@ -16,6 +16,9 @@ const TICKS: f64 = 100.0;
 /// How often something awaited is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// How long a program may take to end before it is killed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Where a program may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cores {
@@ -122,24 +125,32 @@ impl Running {
 
     /// Asks it to end and waits for it, for programs that write something at their end.
     pub fn end_gently(mut self, limit: Duration) -> Result<(), Failure> {
-        let pid = self.pid().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status();
-        asked.map_err(|error| Failure(format!("cannot run kill: {error}")))?;
+        if self.ends_within(limit) { Ok(()) } else { Err(Failure(format!("{} does not end", self.name))) }
+    }
+
+    fn ends_within(&mut self, limit: Duration) -> bool {
+        let is_running = |child: &mut Child| matches!(child.try_wait(), Ok(None));
         let asked = Instant::now();
-        while asked.elapsed() < limit {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return Ok(());
+        if is_running(&mut self.child) {
+            let _ = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        }
+        while is_running(&mut self.child) {
+            if asked.elapsed() > limit {
+                return false;
             }
             std::thread::sleep(LOOK);
         }
-        Err(Failure(format!("{} does not end", self.name)))
+        true
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // A master that is killed leaves its workers behind, so it is asked first.
+        if !self.ends_within(LAST_WORDS) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 
