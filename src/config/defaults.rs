@@ -136,11 +136,11 @@ pub const L4_CONNECTIONS: usize = CONNECTIONS / 2;
 pub const COMPRESSED_FROM: u64 = 1024;
 /// Threads. More than any machine has cores worth using; a slip of the finger must not start a million.
 pub const MAX_THREADS: usize = 1024;
-/// Longer than any ordinary call on the way, shorter than systemd's 90 s.
-/// What a handful of servers' client pages take, compressed.
+/// Bytes. What a handful of servers' client pages take, compressed.
 pub const ASSET_CACHE: u64 = 64 << 20;
 pub const SMALLEST_ASSET_CACHE: u64 = 1 << 20;
 pub const LARGEST_ASSET_CACHE: u64 = 64 << 30;
+/// Longer than any ordinary call on the way, shorter than systemd's 90 s.
 pub const GRACE_STOP: Duration = Duration::from_secs(10);
 /// Longer than a lecture: whoever is in a meeting during an upgrade stays in it to its end.
 pub const GRACE_UPGRADE: Duration = Duration::from_secs(4 * 3600);

@@ -83,8 +83,9 @@ pub struct ServerRecord {
 }
 
 impl ServerRecord {
-    /// What a server has unless the operator says otherwise.
+    /// Cores of a server nobody described; BBB's own minimum for production.
     pub const DEFAULT_CORES: u32 = 8;
+    /// Network limit of a server nobody described, Mbit/s.
     pub const DEFAULT_NIC_MBIT: u32 = 1000;
 
     /// An enabled server with nothing else said about it; the store gives it its id.
