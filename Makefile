@@ -12,7 +12,7 @@ BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates
 # The tests drive a real browser through a join link, cut a network of their own (ip; unshare comes with Debian), and take
 # the place of nginx.
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2 nginx-light curl
-# What Usher is measured beside and with. apt starts nginx and HAProxy as services; the bench needs only the programs.
+# What Usher is measured beside and with.
 BENCH_PACKAGES := nginx-light haproxy wrk openssl valgrind util-linux
 
 # What is measured: the profile that packages ship, or any binary: make bench BENCH_BINARY=/usr/bin/usher

@@ -57,7 +57,24 @@ apt_get() {
 }
 # A third-party source that does not answer must not stop us; the installation itself decides.
 apt_get update || echo "install-debian: apt-get update failed; going on with the lists there are" >&2
+# Only the programs are wanted. A web server that apt starts would take port 80 of somebody's machine, now and at each boot.
+services=()
+if [ -d /run/systemd/system ]; then
+    for package in "${missing[@]}"; do
+        case "$package" in
+            nginx-light) services+=(nginx.service) ;;
+            haproxy) services+=(haproxy.service) ;;
+        esac
+    done
+fi
+if [ "${#services[@]}" -gt 0 ]; then
+    "${as_root[@]}" systemctl mask --runtime "${services[@]}"
+fi
 apt_get install -y --no-install-recommends "${missing[@]}"
+if [ "${#services[@]}" -gt 0 ]; then
+    "${as_root[@]}" systemctl unmask --runtime "${services[@]}"
+    "${as_root[@]}" systemctl disable "${services[@]}"
+fi
 
 for package in "${missing[@]}"; do
     if ! is_present "$package"; then

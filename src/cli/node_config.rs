@@ -36,12 +36,8 @@ enum Generation {
 }
 
 pub fn parse_mode(text: &str) -> Result<EdgeMode, String> {
-    match text {
-        "redirect" => Ok(EdgeMode::Redirect),
-        "host" => Ok(EdgeMode::Host),
-        "path" => Ok(EdgeMode::Path),
-        _ => Err("write redirect, host or path".to_owned()),
-    }
+    let known = EdgeMode::WORDS.into_iter().find(|(word, _)| *word == text);
+    known.map(|(_, mode)| mode).ok_or_else(|| "write redirect, host or path".to_owned())
 }
 
 /// `mode`: another than the configuration's.
@@ -145,7 +141,9 @@ fn for_path(
         });
     }
     lines.push(
-        "\n# Then: bbb-conf --restart, which ends the meetings on it. TURN stays as it is: its name must go on leading to this server.".to_owned(),
+        "\n# Then: bbb-conf --restart, which ends the meetings on it. TURN stays as it is: its name must go on leading to \
+         this server."
+            .to_owned(),
     );
     Report::new(lines.join("\n"), json!({ "mode": "path", "settings": in_json(&settings) }))
 }

@@ -248,8 +248,7 @@ impl Keys<'_> {
 
     fn edge(&mut self, config: &mut Config) {
         let edge = &mut config.edge;
-        let words = [("redirect", EdgeMode::Redirect), ("host", EdgeMode::Host), ("path", EdgeMode::Path)];
-        self.read("edge.mode", &mut edge.mode, |found| value::word(found, &words));
+        self.read("edge.mode", &mut edge.mode, |found| value::word(found, &EdgeMode::WORDS));
         let words = [("strip", ClientPrefix::Strip), ("keep", ClientPrefix::Keep)];
         self.read("edge.client_prefix", &mut edge.client_prefix, |found| value::word(found, &words));
         self.read("edge.connect_timeout", &mut edge.connect_timeout, value::duration);

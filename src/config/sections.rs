@@ -103,6 +103,11 @@ pub enum EdgeMode {
     Path,
 }
 
+impl EdgeMode {
+    /// As the configuration and commands have them.
+    pub const WORDS: [(&str, Self); 3] = [("redirect", Self::Redirect), ("host", Self::Host), ("path", Self::Path)];
+}
+
 /// Whether a server sees `/<server name>` in front of `/html5client` (bbb-http-surface.md section 3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientPrefix {

@@ -96,8 +96,7 @@ impl Drop for AbortOnDrop {
 async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, id: ServerId) {
     let mut next_probe = Instant::now();
     let mut next_poll = Instant::now();
-    // What follows from its version (the cost of audio, the client's prefix) is not to wait for the first probe's turn.
-    let mut has_been_asked = false;
+    let mut is_known = false;
     loop {
         let due = next_probe.min(next_poll);
         tokio::time::sleep_until(due.into()).await;
@@ -112,18 +111,15 @@ async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, i
         if next_poll <= now || (is_near && is_up()) {
             let worked = poll(&placer, &view.record, &pace).await;
             next_poll = Instant::now() + pause(&placer, id, pace.poll_interval, &pace);
-            if worked {
-                if !has_been_asked {
-                    probe(&placer, &view.record, &pace).await;
-                }
-                if is_up() || !has_been_asked {
-                    has_been_asked = true;
-                    next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
-                }
+            if worked && !is_known {
+                // What follows from its version (the cost of audio, the client's prefix) is not to wait for a probe's turn.
+                next_probe = Instant::now();
+            } else if worked && is_up() {
+                next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
             }
         }
         if next_probe <= Instant::now() {
-            probe(&placer, &view.record, &pace).await;
+            is_known |= probe(&placer, &view.record, &pace).await;
             next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
         }
     }
@@ -136,14 +132,17 @@ fn pause(placer: &Placer, id: ServerId, interval: Duration, pace: &WatchSettings
     backed_off.mul_f64(rand::rng().random_range(0.9..1.1))
 }
 
-async fn probe(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings) {
+/// True if the server told its version, or that it tells none.
+async fn probe(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings) -> bool {
     let outcome = placer.client.version(server, pace.timeout).await;
     if let Ok(version) = &outcome
         && let Some(text) = version.text()
     {
         placer.ledger.set_version(server.id, text, placer.clock.now());
     }
+    let worked = outcome.is_ok();
     report(placer, server, Source::Probe, outcome.map(|_| ()));
+    worked
 }
 
 /// True if the server gave its meetings.

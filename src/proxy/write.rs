@@ -74,15 +74,16 @@ pub async fn answer(
     } else {
         all(stream, &mut bytes.chain(body), limit).await
     };
-    written.is_ok() && flush(stream, limit).await.is_ok()
+    written.is_ok() && soon(limit, stream.flush()).await.is_ok()
 }
 
-async fn flush(stream: &mut Stream, limit: Duration) -> io::Result<()> {
-    let mut flushed = std::pin::pin!(stream.flush());
-    match futures_util::poll!(flushed.as_mut()) {
-        Poll::Ready(flushed) => flushed,
-        Poll::Pending => tokio::time::timeout(limit, flushed).await.map_err(|_| io::ErrorKind::TimedOut)?,
+/// Within `limit`. Most reads and writes are done at once and need no timer.
+pub async fn soon<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut work = std::pin::pin!(work);
+    if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
+        return done;
     }
+    tokio::time::timeout(limit, work).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// Everything before the body.

@@ -67,12 +67,15 @@ struct Site {
 }
 
 /// The nginx of the servers.
-struct Before(Child, #[allow(dead_code)] tempfile::TempDir);
+struct Before {
+    process: Child,
+    _folder: tempfile::TempDir,
+}
 
 impl Drop for Before {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -208,7 +211,7 @@ fn nginx_of_servers(networks: &Networks, maker: &Maker, servers: &[SimServer]) -
     words.extend(["/usr/sbin/nginx", "-g", "daemon off; master_process off;", "-e"].map(str::to_owned));
     words.extend([format!("{there}/error.log"), "-c".to_owned(), format!("{there}/nginx.conf")]);
     let process = Command::new(&words[0]).args(&words[1..]).stdin(Stdio::null()).spawn().unwrap();
-    Before(process, folder)
+    Before { process, _folder: folder }
 }
 
 #[tokio::test(flavor = "multi_thread")]

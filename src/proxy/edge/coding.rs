@@ -56,8 +56,8 @@ pub fn choose<'a>(wanted: &config::Compression, accept: impl Iterator<Item = &'a
 }
 
 /// Whether a browser that says `accept` takes this coding.
-pub fn accepts<'a>(accept: impl Iterator<Item = &'a [u8]>, name: &str) -> bool {
-    quality(accept, name) > 0
+pub fn accepts<'a>(accept: impl Iterator<Item = &'a [u8]>, coding: Coding) -> bool {
+    quality(accept, coding.name()) > 0
 }
 
 /// How much a coding is wanted, in thousandths (RFC 9110 section 12.5.3).

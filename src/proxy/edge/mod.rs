@@ -1,9 +1,9 @@
 //! The edge: browsers' requests that belong to one BBB server, carried there and back.
 //!
-//! A request runs forward through these files: `find` (whose is it) → `upstream` (a connection) → `heading` (what the
+//! A request runs forward through these files: `find` (whose is it) → `assets` (a file of the client page, from memory) or
+//! `upstream` (a connection) → `heading` (what the
 //! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told) → `passing` (the
-//! body; `coding` compresses it) or `tunnel` (a WebSocket). `assets` keeps the client page's files, so that most of them need not
-//! go this way. `astray` is what pages ask for beside their prefix. Other bodies are never held: a piece is read when the one
+//! body; `coding` compresses it) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their prefix. Other bodies are never held: a piece is read when the one
 //! before it has been written.
 
 mod assets;
@@ -19,7 +19,6 @@ mod socket;
 mod tunnel;
 mod upstream;
 
-pub use assets::Reply;
 pub use exchange::{Failure, Opened};
 pub use find::{Place, Way};
 pub use passing::{Fault, Passing};
@@ -34,6 +33,7 @@ use tokio::sync::Semaphore;
 use upstream::Upstreams;
 
 use super::answer::{Answer, TEXT};
+use super::body::Inbound;
 use super::pages;
 use super::request::{Request, new_request_id};
 use crate::config::Config;
@@ -67,9 +67,36 @@ impl Edge {
         }
     }
 
+    /// The server's answer, or what is kept of it.
+    pub async fn answer(
+        &self,
+        request: &Request<'_>,
+        way: &Way<'_>,
+        inbound: &mut Inbound<'_>,
+        config: &Arc<Config>,
+    ) -> Result<Reply, Failure> {
+        if let Some(reply) = self.asset(request, way, config).await {
+            return reply;
+        }
+        self.carry(request, way, inbound, config).await.map(Reply::passing)
+    }
+
     /// The server that the request belongs to; `None` if it is ours to answer.
     pub fn find<'r>(&self, ledger: &Ledger, request: &Request<'r>, config: &Config) -> Option<Way<'r>> {
         self.places.find(ledger, request, config)
+    }
+}
+
+/// An answer to what was carried, or would have been.
+pub enum Reply {
+    Passing(Box<Passing>),
+    /// From memory.
+    Kept(Answer),
+}
+
+impl Reply {
+    fn passing(passing: Passing) -> Self {
+        Self::Passing(Box::new(passing))
     }
 }
 

@@ -3,7 +3,6 @@
 //! Chunks go on as they came, so that nothing is counted or copied twice. One piece is in memory at a time; its buffer
 //! grows while a large body streams, within the sum that all relays share, and is given back with the answer.
 
-use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::find::Place;
 use super::reply::{Framing, Head, MOST_LINES};
 use super::upstream::Wire;
 use crate::config::Config;
-use crate::proxy::write;
+use crate::proxy::write::{self, soon};
 use crate::relay::Room;
 
 /// Bytes read at once where pieces are handed on one by one.
@@ -339,18 +338,10 @@ impl Passing {
     }
 }
 
-/// Most reads and writes are done at once and need no timer.
-async fn soon<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let mut work = std::pin::pin!(work);
-    if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
-        return done;
-    }
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io;
     use std::pin::Pin;
     use std::sync::Mutex;
     use std::task::Context;

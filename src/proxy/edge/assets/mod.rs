@@ -24,12 +24,10 @@ use file::File;
 use wish::{Key, Wish, wish};
 
 use super::exchange::Failure;
-use super::passing::Passing;
-use super::{Edge, Way};
+use super::{Edge, Reply, Way};
 use crate::bbb::Method;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::proxy::answer::Answer;
 use crate::proxy::body::Inbound;
 use crate::proxy::request::Request;
 
@@ -97,13 +95,6 @@ impl Kept {
     }
 }
 
-/// An answer to what was carried, or would have been.
-pub enum Reply {
-    Passing(Box<Passing>),
-    /// From memory.
-    Kept(Answer),
-}
-
 impl Assets {
     pub fn new(metrics: &Metrics) -> Self {
         let count = |result| metrics.asset_cache.with_label_values(&[result]);
@@ -139,23 +130,20 @@ impl Assets {
 }
 
 impl Edge {
-    /// The server's answer, or what is kept of it.
-    pub async fn answer(
+    /// The file that a request asks for, from memory or from the server; `None` if the request is none for a file.
+    pub(super) async fn asset(
         &self,
         request: &Request<'_>,
         way: &Way<'_>,
-        inbound: &mut Inbound<'_>,
         config: &Arc<Config>,
-    ) -> Result<Reply, Failure> {
-        if let Some(wish) = wish(request, way, config)
-            && let Some(kept) = self.assets.of(config)
-        {
-            return Box::pin(self.asset(request, way, wish, &kept.files, config)).await;
-        }
-        self.carry(request, way, inbound, config).await.map(Reply::passing)
+    ) -> Option<Result<Reply, Failure>> {
+        let wish = wish(request, way, config)?;
+        let kept = self.assets.of(config)?;
+        // On the heap: other requests do without the room.
+        Some(Box::pin(self.file(request, way, wish, &kept.files, config)).await)
     }
 
-    async fn asset(
+    async fn file(
         &self,
         request: &Request<'_>,
         way: &Way<'_>,
@@ -226,12 +214,6 @@ impl Edge {
     async fn pass(&self, request: &Request<'_>, way: &Way<'_>, config: &Config) -> Result<Reply, Failure> {
         self.assets.passed.inc();
         self.carry(request, way, &mut Inbound::none(), config).await.map(Reply::passing)
-    }
-}
-
-impl Reply {
-    fn passing(passing: Passing) -> Self {
-        Self::Passing(Box::new(passing))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::words;
 use crate::bbb::Method;
-use crate::config::{Config, EdgeMode};
+use crate::config::{Coding, Config, EdgeMode};
 use crate::proxy::edge::find::CLIENT;
 use crate::proxy::edge::{Way, coding};
 use crate::proxy::request::Request;
@@ -83,8 +83,8 @@ pub fn wish<'r>(request: &Request<'r>, way: &Way<'r>, config: &Config) -> Option
     if is_own {
         return None;
     }
-    let accepts = |name| coding::accepts(accept.iter().copied(), name);
-    let accepts = Accepts { gzip: accepts("gzip"), brotli: accepts("br") };
+    let accepts = |coding| coding::accepts(accept.iter().copied(), coding);
+    let accepts = Accepts { gzip: accepts(Coding::Gzip), brotli: accepts(Coding::Brotli) };
     let query = std::str::from_utf8(request.query).ok()?;
     let mark = if query.is_empty() { "" } else { "?" };
     let target = [request.path, mark, query].concat();
