@@ -13,7 +13,7 @@ BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates
 # the place of nginx.
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2 nginx-light curl
 # What Usher is measured beside and with.
-BENCH_PACKAGES := nginx-light haproxy wrk openssl valgrind util-linux
+BENCH_PACKAGES := nginx-light haproxy wrk openssl valgrind util-linux iproute2
 
 # What is measured: the profile that packages ship, or any binary: make bench BENCH_BINARY=/usr/bin/usher
 BENCH_PROFILE ?= dist

@@ -31,5 +31,6 @@ pub mod relay;
 pub mod serve;
 pub mod sim;
 pub mod store;
+pub mod stream;
 pub mod tenant;
 pub mod tls;

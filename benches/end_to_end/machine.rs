@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::contest::Spread;
+use crate::network;
 use crate::process::{self, Cores};
 use crate::{Bench, Failure};
 
@@ -28,6 +29,7 @@ impl Machine {
             ("commit", format!("{commit}{}", if is_dirty { ", with changes that are not committed" } else { "" })),
             ("processor", format!("{}, {} cores", cpu_model(), cores())),
             ("kernel", said("uname", &["-sr"])),
+            ("network", network::described()),
             ("store", format!("SQLite, every commit durable, on {}", disk(&bench.dir)?)),
             (
                 "Usher",

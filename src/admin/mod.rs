@@ -7,18 +7,16 @@ mod status;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use pingora::apps::{HttpServerApp, ReusedHttpStream};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::server::ShutdownWatch;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::ADMIN_CONNECTIONS;
 use crate::process::Shared;
+use crate::stream::Stream;
 
 /// Answers the admin listener.
 pub struct AdminApp {
@@ -53,25 +51,21 @@ impl AdminApp {
     }
 }
 
-#[async_trait]
-impl HttpServerApp for AdminApp {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        _: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let _place = self.places.try_acquire().ok()?;
+impl AdminApp {
+    /// Answers the one request of a connection.
+    pub async fn serve(&self, stream: Stream) {
+        let Ok(_place) = self.places.try_acquire() else { return };
+        let mut session = ServerSession::new_http1(stream.into_boxed());
         let limits = self.shared.config.load().limits.clone();
         match timeout(limits.header_timeout, session.read_request()).await {
             Ok(Ok(true)) => {}
-            Ok(Ok(false) | Err(_)) | Err(_) => return None,
+            Ok(Ok(false) | Err(_)) | Err(_) => return,
         }
         let head = session.req_header();
         let head_only = head.method == http::Method::HEAD;
         let (status, content_type, body) = self.answer(head.method.as_str(), head.uri.path());
         let _ = timeout(limits.body_timeout, write(&mut session, status, content_type, body, head_only)).await;
         session.shutdown().await;
-        None
     }
 }
 

@@ -19,13 +19,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use log::info;
-use pingora::protocols::Stream;
 use tokio::net::TcpStream;
 
 use crate::config::{Config, L4Listener};
 use crate::limit;
 use crate::process::Shared;
 use crate::relay::relay;
+use crate::stream::Stream;
 use known::Known;
 use opening::Opening;
 use targets::{Held, Targets};

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use pingora::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,6 +19,7 @@ use super::{L4App, Opened, connect, route};
 use crate::config::{Config, L4Destination, L4Listener, ProxyOut};
 use crate::limit::{Crowd, Reason};
 use crate::proxy_protocol::{self, Said};
+use crate::stream::Stream;
 
 /// Bytes to read at once; a ClientHello fits.
 const PIECE: usize = 2048;
@@ -59,13 +59,7 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opening> {
         return None;
     };
     let since = Instant::now();
-    let digest = stream.get_socket_digest();
-    let end = |address: Option<&pingora::protocols::l4::socket::SocketAddr>| address?.as_inet().copied();
-    let socket = Ends {
-        client: end(digest.as_ref().and_then(|digest| digest.peer_addr())),
-        own: end(digest.as_ref().and_then(|digest| digest.local_addr())),
-        is_proxy: false,
-    };
+    let socket = Ends { client: Some(stream.peer()), own: stream.own().ok(), is_proxy: false };
     let mut bytes = Vec::new();
     let heard = timeout(listener.hello_timeout, async {
         let ends = read_ends(&mut stream, &mut bytes, socket, listener, &config).await?;
@@ -96,7 +90,6 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opening> {
     let (targets, proxy) = match find(app, listener, hello.as_ref()) {
         Found::Targets(targets, proxy) => (targets, proxy),
         Found::Here => {
-            let mut stream = stream.into_any().downcast::<pingora::protocols::l4::stream::Stream>().ok()?;
             stream.rewind(&bytes);
             // A proxy's own address would make a trusted proxy of whoever is behind it.
             return Some(Opening::Here(stream, ends.client.filter(|_| !ends.is_proxy)));

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use pingora::protocols::{ALPN, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 
@@ -27,6 +26,7 @@ use super::route::Route;
 use super::write::After;
 use super::{Shared, h2, limit, secure, session, write};
 use crate::config::{Config, MAX_HEAD};
+use crate::stream::Stream;
 
 /// Room for a head at first; most fit.
 const HEAD_ROOM: usize = 4096;
@@ -77,8 +77,8 @@ impl PublicApp {
 
     /// Serves a connection to its end, in the protocol that the client and TLS have agreed on.
     pub async fn enter(self: &Arc<Self>, stream: Stream, arrival: Arrival) {
-        match stream.selected_alpn_proto() {
-            Some(ALPN::H2) => h2::serve(self, stream, arrival).await,
+        match stream.protocol() {
+            Some(b"h2") => h2::serve(self, stream, arrival).await,
             _ => self.serve(stream, arrival).await,
         }
     }
@@ -147,17 +147,22 @@ impl PublicApp {
         let trusted = &config.listen.trusted_proxies;
         let kept = match head::lane(&connection.bytes[..length], scan, connection.peer, trusted) {
             Lane::Direct { request, close } => {
-                let last = close || connection.left <= 1;
+                // Who wants it closed sends nothing more, unless more is there already.
+                let after = match close && connection.bytes.len() == length {
+                    true => After::Farewell,
+                    false if close || connection.left <= 1 => After::Close,
+                    false => After::Keep,
+                };
                 let request = request.come_by(connection.listener);
-                self.direct(&mut connection.stream, &request, last, config).await
+                self.direct(&mut connection.stream, &request, after, config).await
             }
             Lane::WebSocket(request) => {
                 let request = request.come_by(connection.listener);
                 let Some(way) = self.way(&request, Route::of(request.path), config) else {
                     return self.in_session(connection, config).await;
                 };
-                let last = connection.left <= 1;
-                match self.open(&mut connection.stream, &request, &way, last, config).await {
+                let after = if connection.left <= 1 { After::Close } else { After::Keep };
+                match self.open(&mut connection.stream, &request, &way, after, config).await {
                     Ok(tunnel) => {
                         let id = request.id;
                         connection.bytes.advance(length);
@@ -198,7 +203,7 @@ impl PublicApp {
         stream: &mut Stream,
         request: &Request<'_>,
         way: &edge::Way<'_>,
-        last: bool,
+        after: After,
         config: &Arc<Config>,
     ) -> Result<Tunnel, bool> {
         let started = Instant::now();
@@ -214,13 +219,13 @@ impl PublicApp {
                 Err(failure) => Made::answered(edge::refusal(&failure, &way.place.record), started),
             },
         };
-        Err(self.finish(stream, request, made, last, config).await)
+        Err(self.finish(stream, request, made, after, config).await)
     }
 
     /// Answers a request without a body; true if another may follow.
-    async fn direct(&self, stream: &mut Stream, request: &Request<'_>, last: bool, config: &Arc<Config>) -> bool {
+    async fn direct(&self, stream: &mut Stream, request: &Request<'_>, after: After, config: &Arc<Config>) -> bool {
         let made = self.make(request, &mut Inbound::none(), config).await;
-        self.finish(stream, request, made, last, config).await
+        self.finish(stream, request, made, after, config).await
     }
 
     async fn finish(
@@ -228,11 +233,11 @@ impl PublicApp {
         stream: &mut Stream,
         request: &Request<'_>,
         made: Made,
-        last: bool,
+        after: After,
         config: &Arc<Config>,
     ) -> bool {
-        let closes = last || made.facts.flooding || made.ends_by_close(false) || self.shared.process.is_draining();
-        let after = if closes { After::Close } else { After::Keep };
+        let closes = made.facts.flooding || made.ends_by_close(false) || self.shared.process.is_draining();
+        let after = if closes && after == After::Keep { After::Close } else { after };
         self.deliver(stream, request, made, after, config).await
     }
 
@@ -269,10 +274,15 @@ impl Connection {
     }
 }
 
+/// Says that nothing more comes, after everything that was written; false if the client cannot be told.
+pub(super) async fn farewell(stream: &mut Stream) -> bool {
+    write::soon(LINGER_TIME, stream.shutdown()).await.is_ok()
+}
+
 /// Closing while the client still sends would make the kernel reset the connection and the answer could be lost, so
 /// what is on its way is read and thrown away, within bounds.
 pub(super) async fn linger(stream: &mut Stream) {
-    if stream.shutdown().await.is_err() {
+    if !farewell(stream).await {
         return;
     }
     let drain = async {

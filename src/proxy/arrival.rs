@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 
-use pingora::protocols::Stream;
-
 use super::limit::Place;
 
 /// The kind of listener; a word for metrics, and what the client believes of the way here.
@@ -40,9 +38,4 @@ pub struct Arrival {
     pub listener: Listener,
     pub peer: Option<SocketAddr>,
     pub place: Place,
-}
-
-/// The other end of a connection.
-pub fn peer_of(stream: &Stream) -> Option<SocketAddr> {
-    stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied())
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
+use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, default_h2_options, handshake};
-use pingora::protocols::{Digest, Stream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -29,6 +29,7 @@ use super::write::SLOW;
 use super::{host, limit};
 use crate::bbb::Method;
 use crate::config::{Config, MAX_HEAD};
+use crate::stream::Stream;
 
 /// Requests of one connection at work at once; what browsers and nginx think reasonable.
 const STREAMS: u32 = 100;
@@ -67,8 +68,10 @@ pub async fn serve(app: &Arc<PublicApp>, stream: Stream, arrival: Arrival) {
     let config = app.shared.config.load_full();
     let patience = arrival.place.patience(config.limits.header_timeout);
     let refusal = arrival.place.refusal(&app.shared).map(Arc::new);
-    let digest = Arc::new(Digest { socket_digest: stream.get_socket_digest(), ..Digest::default() });
-    let Ok(Ok(mut connection)) = timeout(patience, handshake(stream, Some(options()))).await else { return };
+    let digest = Arc::new(Digest::default());
+    let Ok(Ok(mut connection)) = timeout(patience, handshake(stream.into_boxed(), Some(options()))).await else {
+        return;
+    };
     let lane = Arc::new(Lane {
         app: app.clone(),
         listener: arrival.listener,

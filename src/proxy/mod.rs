@@ -28,7 +28,7 @@ mod write;
 
 pub use answer::Answer;
 pub use app::PublicApp;
-pub use arrival::{Arrival, Listener, peer_of};
+pub use arrival::{Arrival, Listener};
 pub use head::{Lane, Scan, lane};
 pub use limit::Place;
 pub use request::{Lines, Request};

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pingora::protocols::Stream;
-
 use super::access::{Carried, Facts};
 use super::answer::{Answer, TEXT};
-use super::app::{PublicApp, linger};
+use super::app::{PublicApp, farewell, linger};
 use super::body::Inbound;
 use super::edge::{self, Fault, Passing, Reply, Way};
 use super::request::Request;
@@ -16,6 +14,7 @@ use super::write::After;
 use super::{api, challenge, limit, pages, secure, write};
 use crate::bbb::Method;
 use crate::config::{Config, EdgeMode};
+use crate::stream::Stream;
 
 /// An answer before it is written.
 pub(super) struct Made {
@@ -169,10 +168,13 @@ impl PublicApp {
             }
         };
         self.note(request, &made, config);
-        if written && after == After::Close {
-            linger(stream).await;
+        match after {
+            _ if !written => {}
+            After::Keep | After::KeepOld => {}
+            After::Close => linger(stream).await,
+            After::Farewell => _ = farewell(stream).await,
         }
-        written && after != After::Close
+        written && after.keeps()
     }
 
     /// The books of an answer that has been written.

@@ -11,7 +11,6 @@ use http::Version;
 use http::header::CONNECTION;
 use log::debug;
 use pingora::http::RequestHeader;
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 
 use super::app::PublicApp;
@@ -21,6 +20,7 @@ use super::request::Request;
 use super::write::After;
 use super::{host, limit};
 use crate::config::Config;
+use crate::stream::Stream;
 
 /// Answers the request that `bytes` begin with. Gives back the connection and what has come behind the request, if
 /// another may follow; `left` counts this one.
@@ -32,7 +32,7 @@ pub async fn exchange(
     left: u32,
     config: &Arc<Config>,
 ) -> Option<(Stream, BytesMut)> {
-    let mut session = ServerSession::new_http1(stream);
+    let mut session = ServerSession::new_http1(stream.into_boxed());
     session.set_pipelining_enabled(true);
     session.set_pipelined_prefix(bytes);
     session.set_read_timeout(Some(config.limits.header_timeout));
@@ -73,8 +73,11 @@ pub async fn exchange(
         _ => After::KeepOld,
     };
     let (mut stream, bytes) = match after {
-        After::Close => (into_stream(session)?, None),
-        After::Keep | After::KeepOld => session.finish().await.ok()??.into_parts(),
+        After::Keep | After::KeepOld => {
+            let (boxed, bytes) = session.finish().await.ok()??.into_parts();
+            (Stream::from_boxed(boxed)?, bytes)
+        }
+        After::Close | After::Farewell => (into_stream(session)?, None),
     };
     let keeps = app.deliver(&mut stream, &request, made, after, config).await;
     keeps.then(|| (stream, bytes.unwrap_or_default()))
@@ -90,7 +93,7 @@ fn wants_close(head: &RequestHeader) -> bool {
 /// The connection as it is; HTTP/2 has no such thing.
 fn into_stream(session: ServerSession) -> Option<Stream> {
     match session {
-        ServerSession::H1(session) => Some(session.into_inner()),
+        ServerSession::H1(session) => Stream::from_boxed(session.into_inner()),
         _ => None,
     }
 }

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
-use pingora::protocols::Stream;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::answer::Answer;
 use crate::clock::{Clock, SystemClock};
+use crate::stream::Stream;
 
 /// Bodies up to this many bytes are copied behind the head; bigger ones are written from where they are.
 const COPIED: usize = 4096;
@@ -27,6 +27,14 @@ pub enum After {
     /// Kept for a client of HTTP/1.0, which wants to read so.
     KeepOld,
     Close,
+    /// Closed because the client wants it so: nothing more comes from there.
+    Farewell,
+}
+
+impl After {
+    pub fn keeps(self) -> bool {
+        matches!(self, Self::Keep | Self::KeepOld)
+    }
 }
 
 /// Writes all of it; a client may take `patience` for each `SLOW` bytes.
@@ -55,6 +63,7 @@ pub async fn all(to: &mut (impl AsyncWrite + Unpin), rest: &mut impl Buf, patien
 }
 
 /// Writes a whole answer, each 64 KiB of it within `limit`; false if the connection is broken or the client does not read.
+/// The end of a connection that is not kept may have to follow before all of it leaves.
 pub async fn answer(
     stream: &mut Stream,
     answer: &Answer,
@@ -68,13 +77,16 @@ pub async fn answer(
     let copied = if body.len() <= COPIED { body.len() } else { 0 };
     let mut bytes = BytesMut::with_capacity(HEAD_ROOM + headers + copied);
     head(&mut bytes, answer, id, after);
+    if !after.keeps() {
+        stream.gather();
+    }
     let written = if body.len() <= COPIED {
         bytes.extend_from_slice(&body);
         all(stream, &mut bytes, limit).await
     } else {
         all(stream, &mut bytes.chain(body), limit).await
     };
-    written.is_ok() && soon(limit, stream.flush()).await.is_ok()
+    written.is_ok() && (!after.keeps() || soon(limit, stream.flush()).await.is_ok())
 }
 
 /// Within `limit`. Most reads and writes are done at once and need no timer.
@@ -135,7 +147,7 @@ fn connection(bytes: &mut BytesMut, after: After) {
     match after {
         After::Keep => {}
         After::KeepOld => field(bytes, "Connection", "keep-alive"),
-        After::Close => field(bytes, "Connection", "close"),
+        After::Close | After::Farewell => field(bytes, "Connection", "close"),
     }
 }
 

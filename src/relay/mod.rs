@@ -28,7 +28,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use way::{Fault, Way};
 
 pub use buffer::Room;
-pub use vigil::{prepare, vigil};
+pub use vigil::prepare;
 
 /// How long a connection may be silent that one side has closed. It only waits for the end of an answer.
 const HALF_CLOSED: Duration = Duration::from_secs(120);
@@ -120,15 +120,21 @@ where
     let mut timer = pin!(sleep(idle));
     bell.as_mut().enable();
     let reason = poll_fn(|cx| {
-        let active = both.active;
+        let before = both.active;
         if let Poll::Ready(reason) = both.poll(cx, client, server, &note) {
             return Poll::Ready(reason);
         }
-        // The bell has a lock in it that all relays share. What has moved bytes has not been woken by it alone.
-        let is_first = both.is_unheard;
-        both.is_unheard = false;
-        let has_rung = (is_first || both.active == active) && bell.as_mut().poll(cx).is_ready();
-        if has_rung || drain.has_begun() {
+        if drain.has_begun() {
+            return Poll::Ready(Reason::Drained);
+        }
+        // What has moved bytes was woken by them. Bell and timer know already whom to wake, and asking them costs: there is
+        // a lock in the bell that all relays share.
+        let by_bytes = both.active != before && both.is_heard && !both.is_half() && !timer.is_elapsed();
+        if by_bytes {
+            return Poll::Pending;
+        }
+        both.is_heard = true;
+        if bell.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Reason::Drained);
         }
         both.silence(cx, timer.as_mut()).map(|()| Reason::Idle)
@@ -145,14 +151,14 @@ struct Both {
     idle: Duration,
     /// When bytes were last handed on.
     active: Instant,
-    /// Nobody listens for the bell yet.
-    is_unheard: bool,
+    /// Bell and timer have been asked once.
+    is_heard: bool,
 }
 
 impl Both {
     fn new(idle: Duration) -> Self {
         let (to_server, to_client) = (Way::default(), Way::default());
-        Self { to_server, to_client, first: None, broken: None, idle, active: Instant::now(), is_unheard: true }
+        Self { to_server, to_client, first: None, broken: None, idle, active: Instant::now(), is_heard: false }
     }
 
     fn poll<C, S>(
@@ -216,11 +222,15 @@ impl Both {
         }
     }
 
+    /// One direction has ended.
+    fn is_half(&self) -> bool {
+        self.to_server.is_over || self.to_client.is_over
+    }
+
     /// Ready when silence has lasted too long. Bytes do not move the timer: when it rings, it is set to the moment at
     /// which the present silence would be too long.
     fn silence(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
-        let is_half = self.to_server.is_over || self.to_client.is_over;
-        let limit = if is_half { self.idle.min(HALF_CLOSED) } else { self.idle };
+        let limit = if self.is_half() { self.idle.min(HALF_CLOSED) } else { self.idle };
         let deadline = self.active + limit;
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);

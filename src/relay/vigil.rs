@@ -3,30 +3,29 @@
 //! Probes alone are not enough: while bytes are on their way the kernel only repeats them, for a quarter of an hour. And a
 //! machine that answers the repetitions but takes nothing for so long holds what it holds for nobody.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use pingora::protocols::TcpKeepalive;
-use pingora::protocols::l4::ext::set_tcp_keepalive;
-use tokio::net::TcpStream;
+use rustix::io;
+use rustix::net::sockopt;
 
 /// Probes before a silent machine is given up.
-const PROBES: usize = 4;
+const PROBES: u32 = 4;
 /// The kernel counts probes in whole seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// Ends a connection `limit` after the other machine's last sign of life.
-pub fn vigil(limit: Duration) -> TcpKeepalive {
-    TcpKeepalive {
-        idle: (limit / 2).max(SHORTEST),
-        interval: (limit / 2 / PROBES as u32).max(SHORTEST),
-        count: PROBES,
+/// Options that make a connection quick and end it `limit` after the other machine's last sign of life. Of a listening
+/// socket: those of everything that it accepts. Without them a connection still works.
+pub fn prepare(socket: impl AsFd, limit: Duration) {
+    let socket = socket.as_fd();
+    let _ = sockopt::set_tcp_nodelay(socket, true);
+    let _ = (|| {
+        sockopt::set_socket_keepalive(socket, true)?;
+        sockopt::set_tcp_keepidle(socket, (limit / 2).max(SHORTEST))?;
+        sockopt::set_tcp_keepintvl(socket, (limit / 2 / PROBES).max(SHORTEST))?;
+        sockopt::set_tcp_keepcnt(socket, PROBES)?;
         #[cfg(target_os = "linux")]
-        user_timeout: limit,
-    }
-}
-
-/// Options that make a connection of ours quick and let it notice a dead machine; without them it still works.
-pub fn prepare(stream: &TcpStream, limit: Duration) {
-    let _ = stream.set_nodelay(true);
-    let _ = set_tcp_keepalive(stream, &vigil(limit));
+        sockopt::set_tcp_user_timeout(socket, u32::try_from(limit.as_millis()).unwrap_or(u32::MAX))?;
+        io::Result::Ok(())
+    })();
 }

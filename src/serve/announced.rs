@@ -6,15 +6,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pingora::protocols::Stream;
-use pingora::protocols::l4::stream::Stream as TcpStream;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, SteadyClock};
 use crate::config::Config;
-use crate::proxy::peer_of;
 use crate::proxy_protocol::{self, Fault, Reading, Said};
+use crate::stream::Stream;
 
 /// Bytes to read at once; nearly every header fits.
 const PIECE: usize = 512;
@@ -22,16 +20,13 @@ const PIECE: usize = 512;
 const SELDOM: u64 = 60_000;
 
 /// The connection without its header, and who opened it. `None`: it is closed.
-pub async fn announced(stream: Stream, config: &Config) -> Option<(Stream, Option<SocketAddr>)> {
-    let peer = peer_of(&stream);
-    let is_trusted = |peer: SocketAddr| {
-        let address = peer.ip().to_canonical();
-        config.listen.trusted_proxies.iter().any(|net| net.contains(&address))
-    };
-    if !config.listen.proxy_protocol || !peer.is_some_and(is_trusted) {
-        return Some((stream, peer));
+pub async fn announced(mut stream: Stream, config: &Config) -> Option<(Stream, Option<SocketAddr>)> {
+    let peer = stream.peer();
+    let address = peer.ip().to_canonical();
+    let is_trusted = || config.listen.trusted_proxies.iter().any(|net| net.contains(&address));
+    if !config.listen.proxy_protocol || !is_trusted() {
+        return Some((stream, Some(peer)));
     }
-    let mut stream = stream.into_any().downcast::<TcpStream>().ok()?;
     match timeout(config.limits.header_timeout, read(&mut stream)).await.ok()?? {
         // Of a connection without a client nobody is known; the proxy's own address would make a trusted proxy of it.
         Ok(source) => Some((stream, source)),
@@ -43,7 +38,7 @@ pub async fn announced(stream: Stream, config: &Config) -> Option<(Stream, Optio
 }
 
 /// Takes the header off; `None` if the proxy went away, as its probes of the port do.
-async fn read(stream: &mut TcpStream) -> Option<Result<Option<SocketAddr>, Fault>> {
+async fn read(stream: &mut Stream) -> Option<Result<Option<SocketAddr>, Fault>> {
     let mut bytes = Vec::with_capacity(PIECE);
     loop {
         bytes.reserve(PIECE);
@@ -65,14 +60,13 @@ async fn read(stream: &mut TcpStream) -> Option<Result<Option<SocketAddr>, Fault
 }
 
 /// A proxy that is set up otherwise fails with every connection; one line a minute is enough.
-fn tell(peer: Option<SocketAddr>, fault: Fault) {
+fn tell(peer: SocketAddr, fault: Fault) {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let now = SteadyClock.now().0;
     let last = LAST.load(Ordering::Relaxed);
     let is_time = last == 0 || now.saturating_sub(last) >= SELDOM;
     if is_time && LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-        let proxy = peer.map_or_else(|| "-".to_owned(), |peer| peer.ip().to_canonical().to_string());
-        log::warn!(proxy = proxy.as_str(), error:% = fault;
+        log::warn!(proxy:% = peer.ip().to_canonical(), error:% = fault;
             "connections of a trusted proxy are closed: with listen.proxy_protocol it must send PROXY headers");
     }
 }

@@ -1,6 +1,6 @@
 //! The doors: what happens to a connection between its arrival and its first request.
 //!
-//! The TLS handshake is driven here and not by Pingora's listeners, which give it 60 seconds and tell nobody of it. A
+//! The TLS handshake has a time of its own and is counted, however it ends. A
 //! connection takes its place among all and among those of its address before the handshake, so whoever opens many and
 //! says nothing is counted like everybody else. On a port that layer 4 shares with HTTPS, `l4` looks at the name that is
 //! asked for, and gives back what ends here.
@@ -9,21 +9,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora::apps::ServerApp;
-use pingora::listeners::tls::Acceptor;
-use pingora::protocols::Stream;
-use pingora::protocols::l4::stream::Stream as TcpStream;
-use pingora::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::announced::announced;
+use super::listening::Door;
 use crate::admin::AdminApp;
 use crate::config::Config;
 use crate::l4::L4App;
 use crate::process::Shared;
 use crate::proxy::{Arrival, Listener, Place, PublicApp};
+use crate::stream::Stream;
 use crate::tls::Terms;
 
 /// Bytes of the first read: a ClientHello with a post-quantum key share fits.
@@ -42,8 +38,7 @@ enum Shaken {
 }
 
 /// Drives one handshake.
-async fn shake_hands(stream: Stream, terms: &Terms) -> Shaken {
-    let Ok(mut stream) = stream.into_any().downcast::<TcpStream>() else { return Shaken::Failed };
+async fn shake_hands(mut stream: Stream, terms: &Terms) -> Shaken {
     let mut first = [0; FIRST_READ];
     let length = match stream.read(&mut first).await {
         Ok(length @ 1..) => length,
@@ -54,9 +49,8 @@ async fn shake_hands(stream: Stream, terms: &Terms) -> Shaken {
     if first[0] != HANDSHAKE {
         return if first[0].is_ascii_uppercase() { Shaken::Plain(stream) } else { Shaken::Failed };
     }
-    let acceptor = Acceptor::from_server_config(terms.for_handshake());
-    match acceptor.tls_handshake(*stream).await {
-        Ok(secure) => Shaken::Secure(Box::new(secure)),
+    match stream.secured(terms.for_handshake()).await {
+        Ok(secure) => Shaken::Secure(secure),
         Err(error) => {
             log::debug!(error:% = error; "TLS handshake failed");
             Shaken::Failed
@@ -109,14 +103,13 @@ impl PlainDoor {
     }
 }
 
-#[async_trait]
-impl ServerApp for PlainDoor {
-    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+impl Door for PlainDoor {
+    async fn enter(self: Arc<Self>, stream: Stream) {
         let config = self.shared.config.load_full();
-        let (stream, peer) = announced(stream, &config).await?;
-        let place = Place::take(&self.shared, Listener::Http, peer, &config)?;
+        let Some((stream, peer)) = announced(stream, &config).await else { return };
+        let Some(place) = Place::take(&self.shared, Listener::Http, peer, &config) else { return };
+        drop(config);
         self.app.enter(stream, Arrival { listener: Listener::Http, peer, place }).await;
-        None
     }
 }
 
@@ -132,28 +125,26 @@ impl PublicDoor {
     }
 
     /// TLS and what is in it, with a client who is known.
-    async fn receive(&self, stream: Stream, peer: Option<SocketAddr>, config: &Config) -> Option<()> {
+    async fn receive(&self, stream: Stream, peer: Option<SocketAddr>, config: &Config) {
         let shared = &self.counts.shared;
-        let place = Place::take(shared, Listener::Https, peer, config)?;
+        let Some(place) = Place::take(shared, Listener::Https, peer, config) else { return };
         let limit = place.patience(config.limits.handshake_timeout);
-        match self.counts.shake(stream, &shared.tls.public, limit).await? {
-            Shaken::Secure(stream) => {
+        match self.counts.shake(stream, &shared.tls.public, limit).await {
+            Some(Shaken::Secure(stream)) => {
                 self.app.enter(stream, Arrival { listener: Listener::Https, peer, place }).await;
             }
-            Shaken::Plain(stream) => self.app.refuse_plain(stream).await,
-            Shaken::Failed | Shaken::Empty => {}
+            Some(Shaken::Plain(stream)) => self.app.refuse_plain(stream).await,
+            Some(Shaken::Failed | Shaken::Empty) | None => {}
         }
-        Some(())
     }
 }
 
-#[async_trait]
-impl ServerApp for PublicDoor {
-    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
+impl Door for PublicDoor {
+    async fn enter(self: Arc<Self>, stream: Stream) {
         let config = self.counts.shared.config.load_full();
-        let (stream, peer) = announced(stream, &config).await?;
-        self.receive(stream, peer, &config).await;
-        None
+        if let Some((stream, peer)) = announced(stream, &config).await {
+            self.receive(stream, peer, &config).await;
+        }
     }
 }
 
@@ -169,36 +160,37 @@ impl TcpDoor {
     }
 }
 
-#[async_trait]
-impl ServerApp for TcpDoor {
-    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
-        let (stream, client) = self.l4.receive(stream).await?;
-        let config = self.https.counts.shared.config.load_full();
-        self.https.receive(stream, client, &config).await;
-        None
+impl Door for TcpDoor {
+    async fn enter(self: Arc<Self>, stream: Stream) {
+        if let Some((stream, client)) = self.l4.receive(stream).await {
+            let config = self.https.counts.shared.config.load_full();
+            self.https.receive(stream, client, &config).await;
+        }
     }
 }
 
-/// HTTPS for operators.
+/// Operators, in the clear or by HTTPS.
 pub struct AdminDoor {
     counts: Counts,
-    app: Arc<AdminApp>,
+    app: AdminApp,
+    is_secure: bool,
 }
 
 impl AdminDoor {
-    pub fn new(shared: Arc<Shared>, app: AdminApp) -> Self {
-        Self { counts: Counts { shared, listener: "admin" }, app: Arc::new(app) }
+    pub fn new(shared: Arc<Shared>, app: AdminApp, is_secure: bool) -> Self {
+        Self { counts: Counts { shared, listener: "admin" }, app, is_secure }
     }
 }
 
-#[async_trait]
-impl ServerApp for AdminDoor {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+impl Door for AdminDoor {
+    async fn enter(self: Arc<Self>, stream: Stream) {
+        if !self.is_secure {
+            return self.app.serve(stream).await;
+        }
         let shared = &self.counts.shared;
         let limit = shared.config.load().limits.handshake_timeout;
-        match self.counts.shake(stream, &shared.tls.admin, limit).await? {
-            Shaken::Secure(stream) => ServerApp::process_new(&self.app, stream, shutdown).await,
-            Shaken::Plain(_) | Shaken::Failed | Shaken::Empty => None,
+        if let Some(Shaken::Secure(stream)) = self.counts.shake(stream, &shared.tls.admin, limit).await {
+            self.app.serve(stream).await;
         }
     }
 }

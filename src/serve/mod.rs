@@ -8,6 +8,7 @@ mod assemble;
 mod background;
 mod certificates;
 mod door;
+mod listening;
 mod reload;
 mod sockets;
 mod stop;
@@ -30,7 +31,6 @@ use crate::config::Config;
 use crate::l4::L4App;
 use crate::process::Shared;
 use crate::proxy::PublicApp;
-use crate::relay;
 use background::Background;
 use door::{AdminDoor, PlainDoor, PublicDoor, TcpDoor};
 use sockets::Sockets;
@@ -107,7 +107,8 @@ impl Server {
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
 
-        let listeners = self.add_listeners(&mut server, &config);
+        let listeners =
+            self.add_listeners(&mut server, &config).map_err(|error| ServeError::Start(error.to_string()))?;
         let succession = Arc::new(Succession::new(self.takeover, &stop, &self.sockets, &self.shared));
         let signal = stop.watch(self.shared.clone());
         let background = Background::new(self.shared, self.config_path, succession.clone());
@@ -124,39 +125,33 @@ impl Server {
         failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
-    fn add_listeners(&self, server: &mut PingoraServer, config: &Config) -> Vec<ServiceHandle> {
+    fn add_listeners(&self, server: &mut PingoraServer, config: &Config) -> std::io::Result<Vec<ServiceHandle>> {
         let (shared, sockets) = (&self.shared, &self.sockets);
-        let vigil = relay::vigil(config.limits.dead_after);
+        let dead_after = config.limits.dead_after;
         let mut added = Vec::new();
         let public = Arc::new(PublicApp::new(shared.clone()));
         if !config.listen.http.is_empty() {
             let door = PlainDoor::new(shared.clone(), public.clone());
-            added.push(server.add_service(sockets.service("public", door, &config.listen.http, &vigil)));
+            added.push(server.add_service(sockets.service("public", door, &config.listen.http, dead_after)?));
         }
         let secure = Arc::new(PublicDoor::new(shared.clone(), public.clone()));
         if !config.listen.https.is_empty() {
             let door = PublicDoor::new(shared.clone(), public);
-            added.push(server.add_service(sockets.service("https", door, &config.listen.https, &vigil)));
+            added.push(server.add_service(sockets.service("https", door, &config.listen.https, dead_after)?));
         }
         if let Some(address) = config.admin.listen {
             let admin = AdminApp::new(shared.clone());
-            if config.admin.tls.is_some() {
-                let door = AdminDoor::new(shared.clone(), admin);
-                let mut listening = sockets.service("admin", door, &[address], &vigil);
-                listening.service.threads = Some(1);
-                added.push(server.add_service(listening));
-            } else {
-                let mut listening = sockets.service("admin", admin, &[address], &vigil);
-                listening.service.threads = Some(1);
-                added.push(server.add_service(listening));
-            }
+            let door = AdminDoor::new(shared.clone(), admin, config.admin.tls.is_some());
+            let mut listening = sockets.service("admin", door, &[address], dead_after)?;
+            listening.threads = Some(1);
+            added.push(server.add_service(listening));
         }
         for listener in &config.l4.listeners {
             let door = TcpDoor::new(L4App::new(shared.clone(), listener), secure.clone());
             let name = format!("l4 {}", listener.name);
-            added.push(server.add_service(sockets.service(&name, door, &listener.listen, &vigil)));
+            added.push(server.add_service(sockets.service(&name, door, &listener.listen, dead_after)?));
         }
-        added
+        Ok(added)
     }
 }
 

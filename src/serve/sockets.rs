@@ -1,26 +1,22 @@
 //! The listening sockets of a process: bound before anything else, or taken over from the Usher that ran before.
 //!
 //! They are opened here and not by Pingora, which panics where an address is taken and cannot give them away while it
-//! goes on. Pingora gets them ready made, and a watch of ours that ends its accept loops.
+//! goes on.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::apps::ServerApp;
-use pingora::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
-use pingora::protocols::TcpKeepalive;
-use pingora::server::{Fds, ListenFds, ShutdownWatch};
-use pingora::services::Service as PingoraService;
-use pingora::services::listening::Service;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::sync::watch;
 
 use super::ServeError;
+use super::listening::{Door, Listening};
 use crate::config::Config;
+use crate::relay;
 
 /// Connections that the kernel holds until they are accepted; its own limit (`net.core.somaxconn`) is below.
 const BACKLOG: i32 = 65_535;
@@ -30,8 +26,7 @@ pub type Bound = (SocketAddr, OwnedFd);
 
 /// Everything this process listens on.
 pub struct Sockets {
-    table: ListenFds,
-    /// The same sockets once more, for the Usher that comes after this one.
+    /// For the services of this process and, once more, for the Usher that comes after it.
     kept: Mutex<Vec<Bound>>,
     closing: watch::Sender<bool>,
 }
@@ -44,36 +39,37 @@ impl Sockets {
         let https = config.listen.https.iter().map(|address| ("listen.https", *address));
         let admin = config.admin.listen.map(|address| ("admin.listen", address));
         let all: Vec<(&'static str, SocketAddr)> = http.chain(https).chain(l4).chain(admin).collect();
-        let mut table = Fds::new();
         let mut kept = Vec::new();
         for (key, address) in all.iter().copied() {
             let place = inherited.iter().position(|(bound, _)| *bound == address);
-            let pair = match place {
+            let socket = match place {
                 Some(place) => Ok(inherited.swap_remove(place).1),
                 None => {
                     let all_of_ipv4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
                     bind(address, all.iter().any(|(_, other)| *other == all_of_ipv4))
                 }
-            }
-            .and_then(|socket| Ok((socket.try_clone()?, socket)));
-            let (spare, socket) = pair.map_err(|error| ServeError::Listen { key, address, error })?;
-            table.add(address.to_string(), socket.into_raw_fd());
-            kept.push((address, spare));
+            };
+            kept.push((address, socket.map_err(|error| ServeError::Listen { key, address, error })?));
         }
-        Ok(Self { table: Arc::new(Mutex::new(table)), kept: Mutex::new(kept), closing: watch::channel(false).0 })
+        Ok(Self { kept: Mutex::new(kept), closing: watch::channel(false).0 })
     }
 
-    /// A service on `addresses` that gives `app` streams without buffers: a connection that says nothing costs little, and
-    /// the readers behind have their own. `vigil` ends connections of machines that are gone.
-    pub fn service<A>(&self, name: &str, app: A, addresses: &[SocketAddr], vigil: &TcpKeepalive) -> Listening<A> {
-        let mut service = Service::new(name.to_owned(), app);
-        let mut options = TcpSocketOptions::default();
-        options.tcp_keepalive = Some(vigil.clone());
-        for address in addresses {
-            let listener = ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered());
-            service.add_listener(listener.tcp_socket_options(options.clone()));
+    /// A service that takes connections on `addresses`; machines that are silent for `dead_after` are given up.
+    pub fn service<D: Door>(
+        &self,
+        name: &str,
+        door: D,
+        addresses: &[SocketAddr],
+        dead_after: Duration,
+    ) -> io::Result<Listening<D>> {
+        let mut sockets = Vec::new();
+        for (address, socket) in self.kept.lock().iter().filter(|(address, _)| addresses.contains(address)) {
+            // What is accepted inherits it.
+            relay::prepare(socket, dead_after);
+            sockets.push((*address, socket.try_clone()?));
         }
-        Listening { service, table: self.table.clone(), closing: self.closing.subscribe() }
+        let (name, closing) = (name.to_owned(), self.closing.subscribe());
+        Ok(Listening { name, door: Arc::new(door), sockets, closing, threads: None })
     }
 
     /// The sockets, for another process.
@@ -100,30 +96,4 @@ fn bind(address: SocketAddr, is_apart: bool) -> io::Result<OwnedFd> {
     net::bind(&socket, &address)?;
     net::listen(&socket, BACKLOG)?;
     Ok(socket)
-}
-
-/// A Pingora service that listens on sockets of ours until we say otherwise.
-pub struct Listening<A> {
-    pub service: Service<A>,
-    table: ListenFds,
-    closing: ShutdownWatch,
-}
-
-#[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> PingoraService for Listening<A> {
-    async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, accept_loops: usize) {
-        self.service.start_service(Some(self.table.clone()), self.closing.clone(), accept_loops).await;
-    }
-
-    fn name(&self) -> &str {
-        self.service.name()
-    }
-
-    fn threads(&self) -> Option<usize> {
-        self.service.threads
-    }
-
-    fn listen_addresses(&self) -> Option<Vec<String>> {
-        self.service.listen_addresses()
-    }
 }

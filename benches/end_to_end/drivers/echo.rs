@@ -1,10 +1,14 @@
 //! What stands behind every contestant: agrees to each WebSocket and sends back what comes; a small body for every GET.
 //! It reads no frames, so that it costs little.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use memchr::memmem;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -49,14 +53,32 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     }
     drop(received);
     loop {
-        // Nothing is held while nothing comes.
-        stream.readable().await?;
-        let mut piece = [0; 64 * 1024];
-        match stream.try_read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(length) => stream.write_all(&piece[..length]).await?,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        let (piece, length) = poll_fn(|cx| read(&mut stream, cx)).await?;
+        let sent = stream.write_all(&piece[..length]).await;
+        PIECE.set(piece);
+        sent?;
+        if length == 0 {
+            return Ok(());
+        }
+    }
+}
+
+thread_local! {
+    /// Where all connections read: nothing is held while nothing comes.
+    static PIECE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn read(stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<std::io::Result<(Vec<u8>, usize)>> {
+    let mut piece = PIECE.take();
+    piece.resize(64 * 1024, 0);
+    let mut place = ReadBuf::new(&mut piece);
+    let read = Pin::new(stream).poll_read(cx, &mut place);
+    let length = place.filled().len();
+    match read {
+        Poll::Ready(outcome) => Poll::Ready(outcome.map(|()| (piece, length))),
+        Poll::Pending => {
+            PIECE.set(piece);
+            Poll::Pending
         }
     }
 }

@@ -51,8 +51,11 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
         pool.add_server(bench, "small", to)?;
         pool.wait_carried("/small/")?;
         let (beside, directives) = nginx_proxy(to);
+        let directives = directives + "\n        location = /livez {\n            return 200 alive;\n        }";
         let nginx = nginx_as(bench, "tls-nginx", &directives, &Form { tls: Some(&files), beside, ..Form::default() })?;
         let (beside, rules) = haproxy_proxy(to);
+        let own = "    http-request return status 200 content-type text/plain string alive if { path /livez }\n";
+        let rules = own.to_owned() + &rules;
         let haproxy = haproxy_as(bench, "tls-haproxy", &rules, &Form { tls: Some(&files), beside, ..Form::default() })?;
         let running = [&pool.usher, &nginx.running, &haproxy.running];
         let addresses = [listen, nginx.address, haproxy.address];
@@ -102,7 +105,7 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
     }
     let how = format!(
         "As above, with TLS between generator and contestant. A handshake is a new connection with one small request on it, \
-         {TOGETHER} at a time; \"resumed\" ones go on with a session of an earlier one. The generator (rustls) spends more on a \
+         which the contestant answers itself, {TOGETHER} at a time, with ciphers offered in the order of browsers; \"resumed\" ones go on with a session of an earlier one. The generator (rustls) spends more on a \
          full handshake than the contestants, so that its core is the full one: what is compared is how many handshakes a \
          core of the contestant is good for, which is one second by its CPU per handshake. RSA keys have 2048 bits, EC keys \
          are P-256. Kept connections use TLS 1.3 and the EC key; wrk speaks OpenSSL."

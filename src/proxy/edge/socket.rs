@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use bytes::BytesMut;
-use pingora::protocols::Stream;
 use prometheus::IntGauge;
 
 use super::tunnel::Tunnel;
 use crate::process::{self, Shared};
 use crate::relay::Direction;
+use crate::stream::Stream;
 
 /// Everything that a WebSocket needs for its hours, and nothing else.
 pub struct Socket {
