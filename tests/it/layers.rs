@@ -9,7 +9,7 @@ const ORDER: [&[&str]; 14] = [
     &["error", "ids", "clock"],
     &["bbb"],
     &["config"],
-    &["store", "metrics", "log", "relay", "proxy_protocol", "tls"],
+    &["store", "metrics", "log", "relay", "stream", "proxy_protocol", "tls"],
     &["tenant", "client", "limit", "pacing"],
     &["pool"],
     &["placement"],
@@ -179,8 +179,8 @@ fn only_the_configuration_and_named_commands_read_files_and_the_environment() {
 
 #[test]
 fn the_middle_does_not_know_pingora() {
-    // `limit` takes a counter from a crate of that family, which knows no HTTP; `vigil` options of a TCP socket.
-    let allowed = ["proxy/", "l4/", "admin/", "serve/", "limit/mod.rs", "relay/vigil.rs"];
+    // `limit` takes a counter from a crate of that family, which knows no HTTP; `stream` says what sessions ask of it.
+    let allowed = ["proxy/", "admin/", "serve/", "limit/mod.rs", "stream/sessions.rs"];
     only_in(&["pingora"], &allowed, "names Pingora");
 }
 
