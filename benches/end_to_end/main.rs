@@ -146,9 +146,9 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
-        [] => network::enter()
-            .and_then(|()| Bench::new(is_set("BENCH_QUICK")))
-            .and_then(|bench| bench.done(all(&bench))),
+        [] => {
+            network::enter().and_then(|()| Bench::new(is_set("BENCH_QUICK"))).and_then(|bench| bench.done(all(&bench)))
+        }
         ["instructions"] => {
             Bench::new(false).and_then(|bench| bench.done(instructions::check(&bench, is_set("BENCH_RECORD"))))
         }

@@ -105,8 +105,8 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
     }
     let how = format!(
         "As above, with TLS between generator and contestant. A handshake is a new connection with one small request on it, \
-         which the contestant answers itself, {TOGETHER} at a time, with ciphers offered in the order of browsers; \"resumed\" ones go on with a session of an earlier one. The generator (rustls) spends more on a \
-         full handshake than the contestants, so that its core is the full one: what is compared is how many handshakes a \
+         which the contestant answers itself, {TOGETHER} at a time, with ciphers offered in the order of browsers; \"resumed\" \
+         ones go on with a session of an earlier one. The generator (rustls) spends more on a full handshake than the contestants, so that its core is the full one: what is compared is how many handshakes a \
          core of the contestant is good for, which is one second by its CPU per handshake. RSA keys have 2048 bits, EC keys \
          are P-256. Kept connections use TLS 1.3 and the EC key; wrk speaks OpenSSL."
     );
