@@ -3,8 +3,8 @@
 //! The folders are layers; a module uses only what stands before it:
 //!
 //! ```text
-//! error, ids, clock → bbb → config → store, metrics, log, relay, stream, proxy_protocol, tls
-//!                   → tenant, client, limit, pacing → pool → placement → process → proxy, l4, admin → serve
+//! error, ids, clock → bbb → config → store, metrics, log, relay, proxy_protocol, tls
+//!                   → stream, tenant, client, limit, pacing → pool → placement → process → proxy, l4, admin → serve
 //!                   → sim, cli → main
 //! ```
 //!

@@ -97,11 +97,7 @@ impl PublicApp {
         // All that requests need is given back before a WebSocket begins its hours, and Pingora's task for the connection too,
         // which has room for a TLS handshake.
         if let Some(socket) = Box::pin(self.requests(connection, &place, &config)).await {
-            let shared = self.shared.clone();
-            tokio::spawn(async move {
-                let _place = place;
-                socket.run(&shared).await;
-            });
+            tokio::spawn(socket.run(self.shared.clone(), place));
         }
     }
 

@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -101,6 +102,18 @@ impl Drain {
     }
 }
 
+/// What bytes come from.
+pub trait Source: AsyncRead {
+    /// False if a read would find nothing, which is cheaper to ask than to try. Who is not sure says true.
+    fn may_have(&self) -> bool;
+}
+
+impl Source for TcpStream {
+    fn may_have(&self) -> bool {
+        self.try_io(Interest::READABLE, || Ok(())).is_ok()
+    }
+}
+
 /// Relays until both directions have ended, one side breaks, nothing comes for `idle`, or `drain` begins (what is kept by
 /// then is lost). Neither stream is closed; the caller drops them. `note` is called for each piece that was handed on,
 /// with its size: the place to add to counters that others read meanwhile.
@@ -112,8 +125,8 @@ pub async fn relay<C, S>(
     note: impl Fn(Direction, usize),
 ) -> Outcome
 where
-    C: AsyncRead + AsyncWrite + Unpin + ?Sized,
-    S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+    C: Source + AsyncWrite + Unpin,
+    S: Source + AsyncWrite + Unpin,
 {
     let mut both = Both::new(idle);
     let mut bell = pin!(drain.bell.notified());
@@ -169,8 +182,8 @@ impl Both {
         note: &impl Fn(Direction, usize),
     ) -> Poll<Reason>
     where
-        C: AsyncRead + AsyncWrite + Unpin + ?Sized,
-        S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+        C: Source + AsyncWrite + Unpin,
+        S: Source + AsyncWrite + Unpin,
     {
         let before = (self.to_server.moved, self.to_client.moved);
         let up = self.to_server.carry(cx, client, server, |size| note(Direction::ToServer, size));
@@ -256,6 +269,18 @@ mod tests {
     use super::*;
 
     const DAY: Duration = Duration::from_secs(86_400);
+
+    impl Source for DuplexStream {
+        fn may_have(&self) -> bool {
+            true
+        }
+    }
+
+    impl Source for tokio::io::Empty {
+        fn may_have(&self) -> bool {
+            true
+        }
+    }
 
     /// A client and a server with a relay between them, and pipes that hold `pipe` bytes.
     fn between(pipe: usize, idle: Duration) -> (DuplexStream, DuplexStream, tokio::task::JoinHandle<Outcome>) {

@@ -4,8 +4,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 
+use super::Source;
 use super::buffer::{Kept, LARGEST, Room, Shared, read};
 
 /// Bytes that one direction may move before the other connections of the thread get their turn.
@@ -24,6 +25,8 @@ pub struct Way {
     kept: Option<Kept>,
     room: Room,
     pub moved: u64,
+    /// The source had nothing when it was last asked, and will wake the task when it has.
+    is_waiting: bool,
     /// The source has said everything.
     has_ended: bool,
     /// Something was written since the last flush.
@@ -42,12 +45,14 @@ impl Way {
         note: impl Fn(usize),
     ) -> Poll<Result<(), Fault>>
     where
-        F: AsyncRead + Unpin + ?Sized,
-        T: AsyncWrite + Unpin + ?Sized,
+        F: Source + Unpin,
+        T: AsyncWrite + Unpin,
     {
-        if self.is_over {
+        // It was mostly the other direction that woke the task.
+        if self.is_over || (self.is_waiting && !from.may_have()) {
             return Poll::Pending;
         }
+        self.is_waiting = false;
         let outcome = ready!(self.carry_on(cx, from, to, note));
         self.is_over = true;
         self.kept = None;
@@ -62,8 +67,8 @@ impl Way {
         note: impl Fn(usize),
     ) -> Poll<Result<(), Fault>>
     where
-        F: AsyncRead + Unpin + ?Sized,
-        T: AsyncWrite + Unpin + ?Sized,
+        F: Source + Unpin,
+        T: AsyncWrite + Unpin,
     {
         let mut turn = TURN;
         loop {
@@ -83,7 +88,9 @@ impl Way {
                 Poll::Pending => {
                     // Nothing flows: nothing is held.
                     self.room.rest();
-                    return self.flush(cx, to);
+                    self.flush(cx, to)?;
+                    self.is_waiting = !self.is_unflushed;
+                    return Poll::Pending;
                 }
             };
             self.has_ended = size == 0;
@@ -100,8 +107,8 @@ impl Way {
         note: &impl Fn(usize),
     ) -> Poll<Result<usize, Fault>>
     where
-        F: AsyncRead + Unpin + ?Sized,
-        T: AsyncWrite + Unpin + ?Sized,
+        F: Source + Unpin,
+        T: AsyncWrite + Unpin,
     {
         let room = self.room.bytes();
         let mut shared = Shared::take(room);
@@ -129,7 +136,7 @@ impl Way {
 
     fn send_kept<T>(&mut self, cx: &mut Context<'_>, to: &mut T, note: &impl Fn(usize)) -> Poll<io::Result<()>>
     where
-        T: AsyncWrite + Unpin + ?Sized,
+        T: AsyncWrite + Unpin,
     {
         while let Some(kept) = &mut self.kept
             && !kept.unsent().is_empty()
@@ -150,15 +157,17 @@ impl Way {
         note(size);
     }
 
-    /// Plain sockets have nothing to flush; TLS has.
-    fn flush<T>(&mut self, cx: &mut Context<'_>, to: &mut T) -> Poll<Result<(), Fault>>
+    /// Plain sockets have nothing to flush; TLS has, and what it cannot flush yet is tried again.
+    fn flush<T>(&mut self, cx: &mut Context<'_>, to: &mut T) -> Result<(), Fault>
     where
-        T: AsyncWrite + Unpin + ?Sized,
+        T: AsyncWrite + Unpin,
     {
-        if self.is_unflushed {
-            ready!(Pin::new(to).poll_flush(cx)).map_err(Fault::Write)?;
+        if self.is_unflushed
+            && let Poll::Ready(flushed) = Pin::new(to).poll_flush(cx)
+        {
+            flushed.map_err(Fault::Write)?;
             self.is_unflushed = false;
         }
-        Poll::Pending
+        Ok(())
     }
 }

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::relay::Source;
 use plain::Plain;
 
 /// See the module's header.
@@ -83,6 +84,16 @@ impl Stream {
         match &self.kind {
             Kind::Plain(plain) => plain,
             Kind::Secure(secure) => secure.get_ref().0,
+        }
+    }
+}
+
+impl Source for Stream {
+    fn may_have(&self) -> bool {
+        match &self.kind {
+            Kind::Plain(plain) => plain.may_have(),
+            // Its session may hold what has come with something else.
+            Kind::Secure(_) => true,
         }
     }
 }

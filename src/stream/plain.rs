@@ -9,6 +9,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::relay::Source;
+
 /// Bytes that may wait for others to leave with them: an answer with a few kB of body.
 const GATHERED: usize = 8 * 1024;
 
@@ -26,6 +28,11 @@ impl Plain {
 
     pub fn tcp(&self) -> &TcpStream {
         &self.tcp
+    }
+
+    /// False if a read would find nothing.
+    pub fn may_have(&self) -> bool {
+        !self.ahead.is_empty() || self.tcp.may_have()
     }
 
     /// `bytes` are read before everything else.

@@ -1,5 +1,6 @@
 //! A browser's connection that has become a WebSocket, with its books.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -7,7 +8,8 @@ use prometheus::IntGauge;
 
 use super::tunnel::Tunnel;
 use crate::process::{self, Shared};
-use crate::relay::Direction;
+use crate::proxy::Place;
+use crate::relay::{Direction, relay};
 use crate::stream::Stream;
 
 /// Everything that a WebSocket needs for its hours, and nothing else.
@@ -26,9 +28,9 @@ impl Socket {
         Self { stream, sent, tunnel, id, open }
     }
 
-    /// Carries it until one side ends.
-    pub async fn run(self: Box<Self>, shared: &Shared) {
-        let Self { stream, sent, tunnel, id, open: _open } = *self;
+    /// Carries it until one side ends; the connection's `place` is its own until then.
+    pub async fn run(self: Box<Self>, shared: Arc<Shared>, _place: Place) {
+        let Self { mut stream, sent, tunnel, id, open: _open } = *self;
         let server = tunnel.place().record.clone();
         let name = server.name.as_str();
         let metrics = &shared.metrics;
@@ -41,7 +43,12 @@ impl Socket {
             Direction::ToServer => bytes_in.inc_by(size as u64),
             Direction::ToClient => bytes_out.inc_by(size as u64),
         };
-        let reason = tunnel.run(stream, sent, &shared.process.drain, note).await;
+        // On the heap, because its room is not needed for hours. What is, lies flat in the task: a message that finds it in
+        // few places of memory costs less.
+        let reason = match Box::pin(tunnel.begin(&mut stream, sent, &note)).await {
+            Ok((mut wire, idle)) => relay(&mut stream, &mut wire, idle, &shared.process.drain, note).await.reason,
+            Err(reason) => reason,
+        };
         let lasted = started.elapsed();
         metrics.websocket_duration.with_label_values(&[name]).observe(lasted.as_secs_f64());
         if shared.config.load().log.access {

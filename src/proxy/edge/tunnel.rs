@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::find::{Place, Way};
 use super::reply::Head;
 use super::upstream::Wire;
 use crate::config::Config;
 use crate::process::Purpose;
-use crate::relay::{Direction, Drain, Reason, Side, relay};
+use crate::relay::{Direction, Reason, Side};
+use crate::stream::Stream;
 
 /// A WebSocket that the server has agreed to.
 pub struct Tunnel {
@@ -47,15 +48,14 @@ impl Tunnel {
         self.purpose
     }
 
-    /// Answers the browser and carries bytes until one side ends. `sent` is what the browser has sent already; `note` is
-    /// told of everything that was handed on.
-    pub async fn run(
+    /// Answers the browser; then bytes may go both ways, until nothing comes for the time given. `sent` is what the browser
+    /// has sent already; `note` is told of what was handed on.
+    pub async fn begin(
         self,
-        mut browser: impl AsyncRead + AsyncWrite + Unpin,
+        browser: &mut Stream,
         sent: BytesMut,
-        drain: &Drain,
         note: impl Fn(Direction, usize),
-    ) -> Reason {
+    ) -> Result<(Wire, Duration), Reason> {
         let Self { mut head, mut wire, early, idle, patience, .. } = self;
         head.extend_from_slice(b"\r\n\r\n");
         head.extend_from_slice(&early);
@@ -68,11 +68,10 @@ impl Tunnel {
         };
         match tokio::time::timeout(patience, begin).await {
             Ok(Ok(())) => note(Direction::ToServer, sent.len()),
-            Ok(Err(reason)) => return reason,
-            Err(_) => return Reason::Idle,
+            Ok(Err(reason)) => return Err(reason),
+            Err(_) => return Err(Reason::Idle),
         }
-        drop((head, early, sent));
-        relay(&mut browser, &mut wire, idle, drain, note).await.reason
+        Ok((wire, idle))
     }
 }
 

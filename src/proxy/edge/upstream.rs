@@ -23,7 +23,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::ProxyOut;
 use crate::proxy_protocol;
-use crate::relay;
+use crate::relay::{self, Source as _};
 
 /// Below nginx' keep-alive of 75 s, so that a kept connection is rarely a dead one.
 const KEPT: Duration = Duration::from_secs(50);
@@ -162,6 +162,15 @@ impl Wire {
         let mut byte = [0];
         // Of TLS, tickets may come late; such a connection is given up, which costs a handshake.
         matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl relay::Source for Wire {
+    fn may_have(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.may_have(),
+            Stream::Tls(_) => true,
+        }
     }
 }
 
