@@ -98,6 +98,7 @@ thread_local! {
 pub struct Shared(pub Vec<u8>);
 
 impl Shared {
+    #[inline]
     pub fn take(room: usize) -> Self {
         let mut bytes = SHARED.take();
         if bytes.len() < room {

@@ -7,16 +7,17 @@
 //! is what a download needs. All relays together hold a bounded sum of grown buffers.
 //!
 //! The two directions are independent: the end of one is passed on, and the other goes on. There is one timer for each
-//! relay, which is moved only when it rings. On Linux bytes between two sockets could stay in the kernel (splice): that
+//! relay, which bytes do not move (`silence`). On Linux bytes between two sockets could stay in the kernel (splice): that
 //! would take the place of `Way::carry`.
 
 mod buffer;
+mod silence;
 mod vigil;
 mod way;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -24,15 +25,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::sleep;
 
+use silence::Silence;
 use way::{Fault, Way};
 
 pub use buffer::Room;
 pub use vigil::prepare;
-
-/// How long a connection may be silent that one side has closed. It only waits for the end of an answer.
-const HALF_CLOSED: Duration = Duration::from_secs(120);
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,12 +127,13 @@ where
     C: Source + AsyncWrite + Unpin,
     S: Source + AsyncWrite + Unpin,
 {
-    let mut both = Both::new(idle);
+    let (mut both, mut silence) = (Both::default(), Silence::new(idle));
+    let mut is_heard = false;
     let mut bell = pin!(drain.bell.notified());
-    let mut timer = pin!(sleep(idle));
+    let mut timer = pin!(sleep(silence.first()));
     bell.as_mut().enable();
     let reason = poll_fn(|cx| {
-        let before = both.active;
+        let before = both.moved();
         if let Poll::Ready(reason) = both.poll(cx, client, server, &note) {
             return Poll::Ready(reason);
         }
@@ -142,36 +142,32 @@ where
         }
         // What has moved bytes was woken by them. Bell and timer know already whom to wake, and asking them costs: there is
         // a lock in the bell that all relays share.
-        let by_bytes = both.active != before && both.is_heard && !both.is_half() && !timer.is_elapsed();
-        if by_bytes {
+        let moved = both.moved() != before;
+        if moved && is_heard && !both.is_half() && silence.broken() && !timer.is_elapsed() {
             return Poll::Pending;
         }
-        both.is_heard = true;
+        is_heard = true;
         if bell.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Reason::Drained);
         }
-        both.silence(cx, timer.as_mut()).map(|()| Reason::Idle)
+        silence.poll(cx, timer.as_mut(), moved, both.is_half()).map(|()| Reason::Idle)
     })
     .await;
     Outcome { reason, to_server: both.to_server.moved, to_client: both.to_client.moved }
 }
 
+#[derive(Default)]
 struct Both {
     to_server: Way,
     to_client: Way,
     first: Option<Side>,
     broken: Option<(Side, io::Error)>,
-    idle: Duration,
-    /// When bytes were last handed on.
-    active: Instant,
-    /// Bell and timer have been asked once.
-    is_heard: bool,
 }
 
 impl Both {
-    fn new(idle: Duration) -> Self {
-        let (to_server, to_client) = (Way::default(), Way::default());
-        Self { to_server, to_client, first: None, broken: None, idle, active: Instant::now(), is_heard: false }
+    /// Bytes, both ways together.
+    fn moved(&self) -> u64 {
+        self.to_server.moved + self.to_client.moved
     }
 
     fn poll<C, S>(
@@ -185,7 +181,6 @@ impl Both {
         C: Source + AsyncWrite + Unpin,
         S: Source + AsyncWrite + Unpin,
     {
-        let before = (self.to_server.moved, self.to_client.moved);
         let up = self.to_server.carry(cx, client, server, |size| note(Direction::ToServer, size));
         if let Poll::Ready(Err(break_)) = self.ended(up, Side::Client) {
             return Poll::Ready(break_);
@@ -193,9 +188,6 @@ impl Both {
         let down = self.to_client.carry(cx, server, client, |size| note(Direction::ToClient, size));
         if let Poll::Ready(Err(break_)) = self.ended(down, Side::Server) {
             return Poll::Ready(break_);
-        }
-        if before != (self.to_server.moved, self.to_client.moved) {
-            self.active = Instant::now();
         }
         if !(self.to_server.is_over && self.to_client.is_over) {
             return Poll::Pending;
@@ -239,23 +231,6 @@ impl Both {
     fn is_half(&self) -> bool {
         self.to_server.is_over || self.to_client.is_over
     }
-
-    /// Ready when silence has lasted too long. Bytes do not move the timer: when it rings, it is set to the moment at
-    /// which the present silence would be too long.
-    fn silence(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
-        let limit = if self.is_half() { self.idle.min(HALF_CLOSED) } else { self.idle };
-        let deadline = self.active + limit;
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -264,8 +239,9 @@ mod tests {
     use std::cell::RefCell;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
 
+    use super::silence::HALF_CLOSED;
     use super::*;
 
     const DAY: Duration = Duration::from_secs(86_400);

@@ -89,6 +89,7 @@ impl Stream {
 }
 
 impl Source for Stream {
+    #[inline]
     fn may_have(&self) -> bool {
         match &self.kind {
             Kind::Plain(plain) => plain.may_have(),
@@ -99,6 +100,7 @@ impl Source for Stream {
 }
 
 impl AsyncRead for Stream {
+    #[inline]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, place: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.kind {
             Kind::Plain(plain) => Pin::new(plain).poll_read(cx, place),
@@ -108,6 +110,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
+    #[inline]
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.kind {
             Kind::Plain(plain) => Pin::new(plain).poll_write(cx, bytes),
@@ -130,6 +133,7 @@ impl AsyncWrite for Stream {
         true
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.kind {
             Kind::Plain(plain) => Pin::new(plain).poll_flush(cx),

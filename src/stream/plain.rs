@@ -31,6 +31,7 @@ impl Plain {
     }
 
     /// False if a read would find nothing.
+    #[inline]
     pub fn may_have(&self) -> bool {
         !self.ahead.is_empty() || self.tcp.may_have()
     }
@@ -64,6 +65,7 @@ impl Plain {
 }
 
 impl AsyncRead for Plain {
+    #[inline]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, place: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
             return Pin::new(&mut self.tcp).poll_read(cx, place);
@@ -80,12 +82,15 @@ impl AsyncRead for Plain {
 }
 
 impl AsyncWrite for Plain {
+    #[inline]
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(gathered) = self.gathers(bytes.len()) {
-            gathered.extend_from_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
+        if self.gathered.is_some() {
+            if let Some(gathered) = self.gathers(bytes.len()) {
+                gathered.extend_from_slice(bytes);
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            ready!(self.send_gathered(cx))?;
         }
-        ready!(self.send_gathered(cx))?;
         Pin::new(&mut self.tcp).poll_write(cx, bytes)
     }
 
@@ -109,6 +114,7 @@ impl AsyncWrite for Plain {
         true
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.send_gathered(cx))?;
         self.gathered = None;

@@ -23,7 +23,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::ProxyOut;
 use crate::proxy_protocol;
-use crate::relay::{self, Source as _};
+use crate::relay;
 
 /// Below nginx' keep-alive of 75 s, so that a kept connection is rarely a dead one.
 const KEPT: Duration = Duration::from_secs(50);
@@ -166,6 +166,7 @@ impl Wire {
 }
 
 impl relay::Source for Wire {
+    #[inline]
     fn may_have(&self) -> bool {
         match &self.stream {
             Stream::Plain(stream) => stream.may_have(),
@@ -175,6 +176,7 @@ impl relay::Source for Wire {
 }
 
 impl AsyncRead for Wire {
+    #[inline]
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -184,6 +186,7 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
+    #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -191,6 +194,7 @@ impl AsyncWrite for Wire {
         }
     }
 
+    #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
