@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::carried::{echo, haproxy_proxy, nginx_proxy};
-use super::{rate_claim, unasked};
+use super::{as_printed, rate_claim, unasked};
 use crate::contest::{Contest, HEAD, Spread, Turn};
 use crate::http::free_address;
 use crate::load::{self, Sample, Targets};
@@ -119,7 +119,9 @@ fn capacity_claim(what: String, contest: &Contest, other: usize, least: Option<f
     let ratio: Spread = contest.ratio(other, cost);
     let measured = format!("{ratio:.2} per core");
     match least {
-        Some(least) => Claim::new(what, format!("≥ {least} per core"), measured, Met::if_so(ratio.median >= least)),
+        Some(least) => {
+            Claim::new(what, format!("≥ {least} per core"), measured, Met::if_so(as_printed(ratio.median) >= least))
+        }
         None => Claim::new(what, "–", measured, Met::Unasked),
     }
 }
