@@ -162,7 +162,8 @@ mod tests {
         let (mut plain, mut client) = pair().await;
         plain.gather();
         plain.write_all(b"one").await.unwrap();
-        plain.write_vectored(&[IoSlice::new(b"two"), IoSlice::new(b"three")]).await.unwrap();
+        let written = plain.write_vectored(&[IoSlice::new(b"two"), IoSlice::new(b"three")]).await.unwrap();
+        assert_eq!(written, 8, "all of it is taken");
         let mut got = [0; 64];
         assert_eq!(client.try_read(&mut got).unwrap_err().kind(), io::ErrorKind::WouldBlock, "nothing has left yet");
         plain.flush().await.unwrap();
