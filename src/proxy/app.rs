@@ -242,7 +242,7 @@ impl PublicApp {
         let id = request::new_request_id();
         write::answer(stream, answer, &id, false, After::Close, LINGER_TIME).await;
         self.access.record_refused(answer, listener);
-        linger(stream).await;
+        linger(stream, LINGER_TIME).await;
     }
 }
 
@@ -270,15 +270,15 @@ impl Connection {
     }
 }
 
-/// Says that nothing more comes, after everything that was written; false if the client cannot be told.
-pub(super) async fn farewell(stream: &mut Stream) -> bool {
-    write::soon(LINGER_TIME, stream.shutdown()).await.is_ok()
+/// Says that nothing more comes, after everything that was written, within `limit`; false if the client cannot be told.
+pub(super) async fn farewell(stream: &mut Stream, limit: Duration) -> bool {
+    write::soon(limit, stream.shutdown()).await.is_ok()
 }
 
 /// Closing while the client still sends would make the kernel reset the connection and the answer could be lost, so
 /// what is on its way is read and thrown away, within bounds.
-pub(super) async fn linger(stream: &mut Stream) {
-    if !farewell(stream).await {
+pub(super) async fn linger(stream: &mut Stream, limit: Duration) {
+    if !farewell(stream, limit).await {
         return;
     }
     let drain = async {

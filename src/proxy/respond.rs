@@ -171,8 +171,8 @@ impl PublicApp {
         match after {
             _ if !written => {}
             After::Keep | After::KeepOld => {}
-            After::Close => linger(stream).await,
-            After::Farewell => _ = farewell(stream).await,
+            After::Close => linger(stream, config.limits.body_timeout).await,
+            After::Farewell => _ = farewell(stream, config.limits.body_timeout).await,
         }
         written && after.keeps()
     }

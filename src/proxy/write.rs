@@ -63,7 +63,7 @@ pub async fn all(to: &mut (impl AsyncWrite + Unpin), rest: &mut impl Buf, patien
 }
 
 /// Writes a whole answer, each 64 KiB of it within `limit`; false if the connection is broken or the client does not read.
-/// The end of a connection that is not kept may have to follow before all of it leaves.
+/// Of a connection that is not kept a small answer leaves with its end, which has to follow.
 pub async fn answer(
     stream: &mut Stream,
     answer: &Answer,
@@ -74,19 +74,21 @@ pub async fn answer(
 ) -> bool {
     let body = if head_only { Bytes::new() } else { answer.body.clone() };
     let headers: usize = answer.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-    let copied = if body.len() <= COPIED { body.len() } else { 0 };
+    let is_small = body.len() <= COPIED;
+    let copied = if is_small { body.len() } else { 0 };
     let mut bytes = BytesMut::with_capacity(HEAD_ROOM + headers + copied);
     head(&mut bytes, answer, id, after);
-    if !after.keeps() {
+    let leaves_with_the_end = is_small && !after.keeps();
+    if leaves_with_the_end {
         stream.gather();
     }
-    let written = if body.len() <= COPIED {
+    let written = if is_small {
         bytes.extend_from_slice(&body);
         all(stream, &mut bytes, limit).await
     } else {
         all(stream, &mut bytes.chain(body), limit).await
     };
-    written.is_ok() && (!after.keeps() || soon(limit, stream.flush()).await.is_ok())
+    written.is_ok() && (leaves_with_the_end || soon(limit, stream.flush()).await.is_ok())
 }
 
 /// Within `limit`. Most reads and writes are done at once and need no timer.
