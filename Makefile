@@ -55,7 +55,7 @@ check: build-packages ## formatting, lints, documentation, dependencies
 	tools/deny.sh
 
 .PHONY: bench
-bench: bench-packages bench-binary ## measure beside nginx and HAProxy (20 min, machine idle), write docs/performance.md; QUICK=1 only tries it
+bench: bench-packages bench-binary ## measure beside nginx and HAProxy (half an hour, machine idle), write docs/performance.md; QUICK=1 only tries it
 	$(BENCH)
 
 .PHONY: bench-check

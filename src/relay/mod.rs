@@ -140,17 +140,19 @@ where
         if drain.has_begun() {
             return Poll::Ready(Reason::Drained);
         }
-        // What has moved bytes was woken by them. Bell and timer know already whom to wake, and asking them costs: there is
-        // a lock in the bell that all relays share.
-        let moved = both.moved() != before;
-        if moved && is_heard && !both.is_half() && silence.broken() && !timer.is_elapsed() {
-            return Poll::Pending;
+        if both.moved() != before {
+            silence.is_broken();
+            // What has moved bytes was woken by them. Bell and timer know already whom to wake, and asking them costs:
+            // there is a lock in the bell that all relays share.
+            if is_heard && silence.can_wait(both.is_half()) && !timer.is_elapsed() {
+                return Poll::Pending;
+            }
         }
         is_heard = true;
         if bell.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Reason::Drained);
         }
-        silence.poll(cx, timer.as_mut(), moved, both.is_half()).map(|()| Reason::Idle)
+        silence.poll(cx, timer.as_mut(), both.is_half()).map(|()| Reason::Idle)
     })
     .await;
     Outcome { reason, to_server: both.to_server.moved, to_client: both.to_client.moved }
@@ -347,6 +349,22 @@ mod tests {
         let outcome = relay.await.unwrap();
         assert!(matches!(outcome.reason, Reason::Idle), "{outcome:?}");
         assert_eq!(begin.elapsed().as_secs(), 5 * 99 + 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_one_ends_a_sixteenth_later_at_most() {
+        let (mut client, mut server, relay) = between(64, Duration::from_secs(160));
+        for _ in 0..500 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            client.write_all(b"x").await.unwrap();
+            server.read_u8().await.unwrap();
+        }
+        let silent = Instant::now();
+        let outcome = relay.await.unwrap();
+        assert!(matches!(outcome.reason, Reason::Idle), "{outcome:?}");
+        assert_eq!(outcome.to_server, 500, "it has lived as long as something moved");
+        let lasted = silent.elapsed().as_secs();
+        assert!((160..=170).contains(&lasted), "{lasted} s");
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,21 +34,23 @@ impl Silence {
         self.limit / LOOKS
     }
 
-    /// Takes note that bytes have moved, if that is all there is to do while the timer runs.
-    pub fn broken(&mut self) -> bool {
+    /// Takes note that bytes have moved; `poll` comes before the next ones or when the timer rings.
+    pub fn is_broken(&mut self) {
         self.has_moved = true;
-        !self.is_counting && !self.is_half
     }
 
-    /// Ready when silence has lasted too long.
-    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, moved: bool, is_half: bool) -> Poll<()> {
+    /// True if the timer is set as it should be, however much has moved.
+    pub fn can_wait(&self, is_half: bool) -> bool {
+        !self.is_counting && self.is_half == is_half
+    }
+
+    /// Ready when silence has lasted too long; `is_half` once one side has closed.
+    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, is_half: bool) -> Poll<()> {
         if is_half && !self.is_half {
             (self.is_half, self.limit) = (true, self.limit.min(HALF_CLOSED));
             self.look_again(timer.as_mut());
-        } else if moved && self.is_counting {
+        } else if self.has_moved && self.is_counting {
             self.look_again(timer.as_mut());
-        } else {
-            self.has_moved |= moved;
         }
         loop {
             ready!(timer.as_mut().poll(cx));

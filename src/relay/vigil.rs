@@ -3,7 +3,7 @@
 //! Probes alone are not enough: while bytes are on their way the kernel only repeats them, for a quarter of an hour. And a
 //! machine that answers the repetitions but takes nothing for so long holds what it holds for nobody.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::io;
@@ -19,13 +19,15 @@ const SHORTEST: Duration = Duration::from_secs(1);
 pub fn prepare(socket: impl AsFd, limit: Duration) {
     let socket = socket.as_fd();
     let _ = sockopt::set_tcp_nodelay(socket, true);
-    let _ = (|| {
-        sockopt::set_socket_keepalive(socket, true)?;
-        sockopt::set_tcp_keepidle(socket, (limit / 2).max(SHORTEST))?;
-        sockopt::set_tcp_keepintvl(socket, (limit / 2 / PROBES).max(SHORTEST))?;
-        sockopt::set_tcp_keepcnt(socket, PROBES)?;
-        #[cfg(target_os = "linux")]
-        sockopt::set_tcp_user_timeout(socket, u32::try_from(limit.as_millis()).unwrap_or(u32::MAX))?;
-        io::Result::Ok(())
-    })();
+    let _ = watch(socket, limit);
+}
+
+fn watch(socket: BorrowedFd<'_>, limit: Duration) -> io::Result<()> {
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, (limit / 2).max(SHORTEST))?;
+    sockopt::set_tcp_keepintvl(socket, (limit / 2 / PROBES).max(SHORTEST))?;
+    sockopt::set_tcp_keepcnt(socket, PROBES)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(socket, u32::try_from(limit.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
 }

@@ -125,10 +125,12 @@ impl PublicDoor {
     }
 
     /// TLS and what is in it, with a client who is known.
-    async fn receive(&self, stream: Stream, peer: Option<SocketAddr>, config: &Config) {
+    async fn receive(&self, stream: Stream, peer: Option<SocketAddr>, config: Arc<Config>) {
         let shared = &self.counts.shared;
-        let Some(place) = Place::take(shared, Listener::Https, peer, config) else { return };
+        let Some(place) = Place::take(shared, Listener::Https, peer, &config) else { return };
         let limit = place.patience(config.limits.handshake_timeout);
+        // Not for the life of the connection, as a reload would leave it behind.
+        drop(config);
         match self.counts.shake(stream, &shared.tls.public, limit).await {
             Some(Shaken::Secure(stream)) => {
                 self.app.enter(stream, Arrival { listener: Listener::Https, peer, place }).await;
@@ -143,7 +145,7 @@ impl Door for PublicDoor {
     async fn enter(self: Arc<Self>, stream: Stream) {
         let config = self.counts.shared.config.load_full();
         if let Some((stream, peer)) = announced(stream, &config).await {
-            self.receive(stream, peer, &config).await;
+            self.receive(stream, peer, config).await;
         }
     }
 }
@@ -164,7 +166,7 @@ impl Door for TcpDoor {
     async fn enter(self: Arc<Self>, stream: Stream) {
         if let Some((stream, client)) = self.l4.receive(stream).await {
             let config = self.https.counts.shared.config.load_full();
-            self.https.receive(stream, client, &config).await;
+            self.https.receive(stream, client, config).await;
         }
     }
 }

@@ -148,3 +148,61 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    fn terms() -> (Arc<ServerConfig>, TlsConnector) {
+        let made = rcgen::generate_simple_self_signed(["usher.example".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        // Without tickets nothing comes behind the handshake by itself.
+        let versions = [&rustls::version::TLS12];
+        let server = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&versions).unwrap();
+        let server = server.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key);
+        let mut server = server.unwrap();
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider).with_protocol_versions(&versions).unwrap();
+        let mut client = client.with_root_certificates(roots).with_no_client_auth();
+        client.alpn_protocols = server.alpn_protocols.clone();
+        (Arc::new(server), TlsConnector::from(Arc::new(client)))
+    }
+
+    #[tokio::test]
+    async fn an_answer_and_the_goodbye_leave_together_through_a_session_too() {
+        let (server, connector) = terms();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let from = tcp.local_addr().unwrap();
+        let (accepted, peer) = listener.accept().await.unwrap();
+        let name = ServerName::try_from("usher.example").unwrap();
+        let (stream, client) = tokio::join!(Stream::new(accepted, peer).secured(server), connector.connect(name, tcp));
+        let (stream, mut client) = (stream.unwrap(), client.unwrap());
+        let mut stream = Stream::from_boxed(stream.into_boxed()).expect("a session gives it back");
+        assert_eq!((stream.protocol(), stream.peer()), (Some(&b"http/1.1"[..]), from));
+
+        stream.gather();
+        stream.write_all(b"answer").await.unwrap();
+        let mut first = [0; 256];
+        let waiting = client.get_ref().0.try_io(tokio::io::Interest::READABLE, || Ok(()));
+        assert!(waiting.is_err(), "nothing has left yet");
+        AsyncWriteExt::shutdown(&mut stream).await.unwrap();
+        let length = client.get_ref().0.peek(&mut first).await.unwrap();
+        // Two records in one read: the answer's (type 23) and behind it an alert (type 21).
+        let answer = 5 + usize::from(u16::from_be_bytes([first[3], first[4]]));
+        assert!(first[0] == 23 && length > answer && first[answer] == 21, "{:?}", &first[..length]);
+        let mut said = String::new();
+        client.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "answer", "and TLS ends in order");
+    }
+}
