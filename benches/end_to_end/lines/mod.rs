@@ -20,12 +20,7 @@ fn rate_claim(what: String, contest: &Contest, other: usize, least: f64, aim: &s
     let ratio = contest.ratio(other, |sample| sample.rate);
     let cost = contest.ratio(other, |sample| sample.cost);
     let measured = format!("{ratio:.2} of the rate, {cost:.2} of the CPU per request");
-    Claim::new(what, format!("≥ {least} of the rate{aim}"), measured, Met::if_so(as_printed(ratio.median) >= least))
-}
-
-/// A ratio is judged by its two digits; a third would be noise.
-fn as_printed(ratio: f64) -> f64 {
-    (ratio * 100.0).round() / 100.0
+    Claim::new(what, format!("≥ {least} of the rate{aim}"), measured, Met::if_so(ratio.median >= least))
 }
 
 /// "p99 no worse."

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::carried::{echo, haproxy_proxy, nginx_proxy};
-use super::{as_printed, rate_claim, unasked};
+use super::{rate_claim, unasked};
 use crate::contest::{Contest, HEAD, Spread, Turn};
 use crate::http::free_address;
 use crate::load::{self, Sample, Targets};
@@ -106,7 +106,8 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
     let how = format!(
         "As above, with TLS between generator and contestant. A handshake is a new connection with one small request on it, \
          which the contestant answers itself, {TOGETHER} at a time, with ciphers offered in the order of browsers; \"resumed\" \
-         ones go on with a session of an earlier one. The generator (rustls) spends more on a full handshake than the contestants, so that its core is the full one: what is compared is how many handshakes a \
+         ones go on with a session of an earlier one. The generator (rustls) spends more on a full handshake than the \
+         contestants, so that its core is the full one: what is compared is how many handshakes a \
          core of the contestant is good for, which is one second by its CPU per handshake. RSA keys have 2048 bits, EC keys \
          are P-256. Kept connections use TLS 1.3 and the EC key; wrk speaks OpenSSL."
     );
@@ -119,9 +120,7 @@ fn capacity_claim(what: String, contest: &Contest, other: usize, least: Option<f
     let ratio: Spread = contest.ratio(other, cost);
     let measured = format!("{ratio:.2} per core");
     match least {
-        Some(least) => {
-            Claim::new(what, format!("≥ {least} per core"), measured, Met::if_so(as_printed(ratio.median) >= least))
-        }
+        Some(least) => Claim::new(what, format!("≥ {least} per core"), measured, Met::if_so(ratio.median >= least)),
         None => Claim::new(what, "–", measured, Met::Unasked),
     }
 }
