@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::pacing::Pacer;
 use crate::placement::Placer;
 use crate::pool::Health;
-use crate::relay::Drain;
+use crate::relay::Relays;
 use crate::store::ServerState;
 use crate::tls::Tls;
 
@@ -66,8 +66,8 @@ pub struct Process {
     connections_of: [Arc<AtomicUsize>; 2],
     handshakes: AtomicUsize,
     refusals: Arc<AtomicUsize>,
-    /// Ends what would go on for hours, at the end of a stop.
-    pub drain: Drain,
+    /// What goes on for hours, until the end of a stop.
+    pub relays: Relays,
     pub carried: Carried,
 }
 
@@ -80,6 +80,11 @@ mod life {
 }
 
 impl Process {
+    /// With as many threads that relay, at most.
+    pub fn new(threads: usize) -> Self {
+        Self { relays: Relays::new(threads), ..Self::default() }
+    }
+
     /// The store has been read.
     pub fn set_loaded(&self) {
         self.loaded.store(true, Ordering::Release);

@@ -19,12 +19,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use log::info;
-use tokio::net::TcpStream;
 
 use crate::config::{Config, L4Listener};
 use crate::limit;
 use crate::process::Shared;
-use crate::relay::relay;
+use crate::relay::{Counters, End};
 use crate::stream::Stream;
 use known::Known;
 use opening::Opening;
@@ -44,8 +43,8 @@ pub struct L4App {
 
 /// A connection with both its ends.
 struct Opened {
-    client: Stream,
-    server: TcpStream,
+    client: End,
+    server: End,
     peer: Option<SocketAddr>,
     name: Option<String>,
     held: Held,
@@ -95,13 +94,13 @@ impl L4App {
     }
 
     /// Until the end of the connection.
-    async fn carry(self: Arc<Self>, mut opened: Opened) {
+    async fn carry(self: Arc<Self>, opened: Opened) {
         let process = self.shared.process.clone();
         let _busy = process.begin_request();
-        let bytes = opened.held.bytes().clone();
+        let bytes = opened.held.bytes();
         bytes.inc_by(opened.sent);
-        let (client, server) = (&mut opened.client, &mut opened.server);
-        let outcome = relay(client, server, opened.idle, &process.drain, |_, size| bytes.inc_by(size as u64)).await;
+        let counters = Counters { to_server: bytes.clone(), to_client: bytes.clone() };
+        let outcome = process.relays.relay(opened.client, opened.server, opened.idle, counters).await;
         if !self.shared.config.load().log.access {
             return;
         }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use log::{info, warn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,6 +20,7 @@ use super::{L4App, Opened, connect, route};
 use crate::config::{Config, L4Destination, L4Listener, ProxyOut};
 use crate::limit::{Crowd, Reason};
 use crate::proxy_protocol::{self, Said};
+use crate::relay::End;
 use crate::stream::Stream;
 
 /// Bytes to read at once; a ClientHello fits.
@@ -109,8 +111,8 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opening> {
         return None;
     }
     let (peer, idle) = (ends.client, listener.idle_timeout);
-    let opened =
-        Opened { client: stream, server, peer, name, held, idle, since, sent, _counted: counted, _place: place };
+    let (client, server) = (stream.into_end().ok()?, End::plain(server, BytesMut::new()).ok()?);
+    let opened = Opened { client, server, peer, name, held, idle, since, sent, _counted: counted, _place: place };
     Some(Opening::HandedOn(Box::new(opened)))
 }
 

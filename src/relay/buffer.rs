@@ -1,12 +1,6 @@
-//! Where bytes are while they are not in a socket: in the thread's shared buffer, or kept on the heap.
+//! Where bytes are while they are not in a socket: in the thread's buffer, or kept on the heap.
 
-use std::cell::Cell;
-use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
-
-use tokio::io::{AsyncRead, ReadBuf};
 
 /// Bytes read at once at first. A WebSocket message, a page, a TLS record fit.
 const SMALLEST: usize = 16 * 1024;
@@ -17,15 +11,6 @@ const GROWTH: usize = 4;
 /// Bytes above the smallest size that all buffers may have together, so that many slow readers of large files cannot
 /// take all memory. Beyond it connections stream with small buffers.
 const GROWN: usize = 128 * 1024 * 1024;
-
-pub fn read<F>(cx: &mut Context<'_>, from: &mut F, place: &mut [u8]) -> Poll<io::Result<usize>>
-where
-    F: AsyncRead + Unpin + ?Sized,
-{
-    let mut place = ReadBuf::new(place);
-    ready!(Pin::new(from).poll_read(cx, &mut place))?;
-    Poll::Ready(Ok(place.filled().len()))
-}
 
 /// Bytes of all `Room`s above the smallest size.
 static GROWN_NOW: AtomicUsize = AtomicUsize::new(0);
@@ -89,28 +74,18 @@ impl Kept {
     }
 }
 
-thread_local! {
-    static SHARED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
+/// What bytes go through at once: one for each thread.
+#[derive(Default)]
+pub struct Buffer(Vec<u8>);
 
-/// The thread's buffer, lent for one poll. Should a stream poll another relay meanwhile, that one finds none and makes
-/// its own.
-pub struct Shared(pub Vec<u8>);
-
-impl Shared {
+impl Buffer {
+    /// The first `room` bytes of it.
     #[inline]
-    pub fn take(room: usize) -> Self {
-        let mut bytes = SHARED.take();
-        if bytes.len() < room {
-            bytes.resize(room, 0);
+    pub fn place(&mut self, room: usize) -> &mut [u8] {
+        if self.0.len() < room {
+            self.0.resize(room, 0);
         }
-        Self(bytes)
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        SHARED.set(std::mem::take(&mut self.0));
+        &mut self.0[..room]
     }
 }
 

@@ -1,72 +1,137 @@
-//! When a relay has been silent for too long, without a look at the clock for each message.
-//!
-//! A timer rings every sixteenth of the time that silence may last, and asks whether bytes have moved since. Only when
-//! none have, the rest of the time is waited for at once. So silence ends a relay after its time, and at most a sixteenth
-//! later.
+//! When a relay has been silent for too long.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, Sleep};
-
-/// Looks within the time that silence may last.
-const LOOKS: u32 = 16;
 /// How long a connection may be silent that one side has closed. It only waits for the end of an answer.
 pub const HALF_CLOSED: Duration = Duration::from_secs(120);
 
 pub struct Silence {
     limit: Duration,
-    is_half: bool,
-    /// Bytes have moved since the timer was set.
-    has_moved: bool,
-    /// Nothing has moved for a sixteenth of the time; the timer rings at the end of the rest.
-    is_counting: bool,
+    /// When bytes moved last.
+    since: Instant,
 }
 
 impl Silence {
-    pub fn new(limit: Duration) -> Self {
-        Self { limit, is_half: false, has_moved: false, is_counting: false }
+    pub fn new(limit: Duration, now: Instant) -> Self {
+        Self { limit, since: now }
     }
 
-    /// Until the first look.
-    pub fn first(&self) -> Duration {
-        self.limit / LOOKS
+    /// Bytes have moved.
+    pub fn is_broken(&mut self, now: Instant) {
+        self.since = now;
     }
 
-    /// Takes note that bytes have moved; `poll` comes before the next ones or when the timer rings.
-    pub fn is_broken(&mut self) {
-        self.has_moved = true;
+    /// One side has closed.
+    pub fn is_half(&mut self, now: Instant) {
+        (self.limit, self.since) = (self.limit.min(HALF_CLOSED), now);
     }
 
-    /// True if the timer is set as it should be, however much has moved.
-    pub fn can_wait(&self, is_half: bool) -> bool {
-        !self.is_counting && self.is_half == is_half
+    /// When it will have lasted too long, if nothing breaks it.
+    pub fn end(&self) -> Instant {
+        self.since + self.limit
+    }
+}
+
+/// When a thread looks for relays that have been silent for too long.
+///
+/// Each look meets all of them, so there are not more than sixteen within the time that the one with the least patience may
+/// be silent. So silence ends a relay after its time, and at most a sixteenth later.
+#[derive(Default)]
+pub struct Looks {
+    next: Option<Instant>,
+}
+
+impl Looks {
+    /// How many there may be within the time that silence may last.
+    const MOST: u32 = 16;
+
+    pub fn next(&self) -> Option<Instant> {
+        self.next
     }
 
-    /// Ready when silence has lasted too long; `is_half` once one side has closed.
-    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, is_half: bool) -> Poll<()> {
-        if is_half && !self.is_half {
-            (self.is_half, self.limit) = (true, self.limit.min(HALF_CLOSED));
-            self.look_again(timer.as_mut());
-        } else if self.has_moved && self.is_counting {
-            self.look_again(timer.as_mut());
+    /// There is one more to look after, or one that has less patience now.
+    pub fn expect(&mut self, silence: &Silence) {
+        let end = silence.end();
+        self.next = Some(self.next.map_or(end, |next| next.min(end)));
+    }
+
+    /// True if it is time; then `all` that are left say when the next look is.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.next.is_some_and(|next| next <= now)
+    }
+
+    pub fn plan<'a>(&mut self, now: Instant, all: impl Iterator<Item = &'a Silence>) {
+        self.next = None;
+        let mut least = None;
+        for silence in all {
+            self.expect(silence);
+            least = Some(least.map_or(silence.limit, |least: Duration| least.min(silence.limit)));
         }
+        if let (Some(next), Some(least)) = (&mut self.next, least) {
+            *next = (*next).max(now + least / Self::MOST);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// When a look finds it silent for too long, if bytes move at these seconds.
+    fn ends_at(limit: u32, moves: &[u32]) -> u32 {
+        let begin = Instant::now();
+        let mut silence = Silence::new(SECOND * limit, begin);
+        let mut looks = Looks::default();
+        looks.expect(&silence);
+        let mut second = 0;
         loop {
-            ready!(timer.as_mut().poll(cx));
-            if self.has_moved {
-                self.look_again(timer.as_mut());
-            } else if self.is_counting {
-                return Poll::Ready(());
-            } else {
-                self.is_counting = true;
-                timer.as_mut().reset(Instant::now() + (self.limit - self.first()));
+            second += 1;
+            let now = begin + SECOND * second;
+            if moves.contains(&second) {
+                silence.is_broken(now);
+            }
+            if looks.is_due(now) {
+                if silence.end() <= now {
+                    return second;
+                }
+                looks.plan(now, std::iter::once(&silence));
             }
         }
     }
 
-    fn look_again(&mut self, timer: Pin<&mut Sleep>) {
-        (self.has_moved, self.is_counting) = (false, false);
-        timer.reset(Instant::now() + self.first());
+    #[test]
+    fn silence_ends_after_its_time() {
+        assert_eq!(ends_at(100, &[]), 100);
+        assert_eq!(ends_at(100, &[99, 198, 297]), 397);
+        let busy: Vec<u32> = (1..500).collect();
+        assert_eq!(ends_at(160, &busy), 499 + 160);
+    }
+
+    #[test]
+    fn many_that_end_one_after_the_other_are_not_looked_at_for_each() {
+        let begin = Instant::now();
+        let all: Vec<Silence> =
+            (0..1000).map(|place| Silence::new(SECOND * 160, begin + SECOND * place / 1000)).collect();
+        let mut looks = Looks::default();
+        all.iter().for_each(|silence| looks.expect(silence));
+        let first = looks.next().unwrap();
+        assert_eq!(first, begin + SECOND * 160);
+        looks.plan(first, all.iter().skip(1));
+        assert_eq!(looks.next().unwrap() - first, SECOND * 10, "a sixteenth later at the earliest");
+    }
+
+    #[test]
+    fn one_that_is_half_closed_has_less_patience() {
+        let begin = Instant::now();
+        let mut silence = Silence::new(SECOND * 86_400, begin);
+        let later = begin + SECOND * 1000;
+        silence.is_half(later);
+        assert_eq!(silence.end(), later + HALF_CLOSED);
+        let mut short = Silence::new(SECOND, begin);
+        short.is_half(later);
+        assert_eq!(short.end(), later + SECOND);
     }
 }

@@ -1,173 +1,124 @@
-//! One direction of a relay: bytes from a source to a side that may not take them at once, and the end of the source.
+//! One direction of a relay: bytes from an end to one that may not take them at once, and the end of what it reads from.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncWrite;
-
-use super::Source;
-use super::buffer::{Kept, LARGEST, Room, Shared, read};
+use super::buffer::{Buffer, Kept, LARGEST, Room};
+use super::end::End;
 
 /// Bytes that one direction may move before the other connections of the thread get their turn.
 const TURN: usize = LARGEST;
 
 /// Why a direction cannot go on.
+#[derive(Debug)]
 pub enum Fault {
     Read(io::Error),
     Write(io::Error),
 }
 
+/// How far a direction has come.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// An end makes it wait, and will be heard of.
+    Waiting,
+    /// It goes on when others have had their turn.
+    Unfinished,
+    /// The end has been passed on.
+    Over,
+}
+
 /// One direction.
 #[derive(Default)]
 pub struct Way {
-    /// What was read and not taken yet.
-    kept: Option<Kept>,
+    /// What was read and not taken yet. Rare, so it takes little room where it is not.
+    kept: Option<Box<Kept>>,
     room: Room,
+    /// Bytes that were handed on.
     pub moved: u64,
-    /// The source had nothing when it was last asked, and will wake the task when it has.
-    is_waiting: bool,
+    /// The other end has not taken everything, or not been told of the end.
+    is_held_up: bool,
     /// The source has said everything.
     has_ended: bool,
-    /// Something was written since the last flush.
-    is_unflushed: bool,
     /// The end has been passed on, or cannot be.
     pub is_over: bool,
 }
 
 impl Way {
-    /// Moves bytes until one side makes it wait; ready when the end has been passed on.
-    pub fn carry<F, T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut F,
-        to: &mut T,
-        note: impl Fn(usize),
-    ) -> Poll<Result<(), Fault>>
-    where
-        F: Source + Unpin,
-        T: AsyncWrite + Unpin,
-    {
-        // It was mostly the other direction that woke the task.
-        if self.is_over || (self.is_waiting && !from.may_have()) {
-            return Poll::Pending;
+    /// Moves bytes until an end makes it wait.
+    #[inline]
+    pub fn carry(&mut self, from: &mut End, to: &mut End, buffer: &mut Buffer) -> Result<Progress, Fault> {
+        // It is mostly the other direction that has something to do.
+        if self.is_over || !(from.has_more() || self.is_held_up) {
+            return Ok(Progress::Waiting);
         }
-        self.is_waiting = false;
-        let outcome = ready!(self.carry_on(cx, from, to, note));
-        self.is_over = true;
-        self.kept = None;
-        Poll::Ready(outcome)
+        let outcome = self.carry_on(from, to, buffer);
+        if !matches!(outcome, Ok(Progress::Waiting | Progress::Unfinished)) {
+            self.is_over = true;
+            self.kept = None;
+        }
+        outcome
     }
 
-    fn carry_on<F, T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut F,
-        to: &mut T,
-        note: impl Fn(usize),
-    ) -> Poll<Result<(), Fault>>
-    where
-        F: Source + Unpin,
-        T: AsyncWrite + Unpin,
-    {
+    fn carry_on(&mut self, from: &mut End, to: &mut End, buffer: &mut Buffer) -> Result<Progress, Fault> {
         let mut turn = TURN;
         loop {
-            ready!(self.send_kept(cx, to, &note)).map_err(Fault::Write)?;
-            self.kept = None;
+            self.is_held_up = !self.send_kept(to).map_err(Fault::Write)?;
+            if self.is_held_up {
+                return Ok(Progress::Waiting);
+            }
             if self.has_ended {
-                // A side that is gone needs to be told nothing.
-                let _ = ready!(Pin::new(to).poll_shutdown(cx));
-                return Poll::Ready(Ok(()));
+                // An end that is gone needs to be told nothing.
+                self.is_held_up = !to.close().unwrap_or(true);
+                return Ok(if self.is_held_up { Progress::Waiting } else { Progress::Over });
+            }
+            if !from.has_more() {
+                // Nothing flows: nothing is held.
+                self.room.rest();
+                return Ok(Progress::Waiting);
             }
             if turn == 0 {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return Ok(Progress::Unfinished);
             }
-            let size = match self.read_and_send(cx, from, to, &note) {
-                Poll::Ready(size) => size?,
-                Poll::Pending => {
-                    // Nothing flows: nothing is held.
-                    self.room.rest();
-                    self.flush(cx, to)?;
-                    self.is_waiting = !self.is_unflushed;
-                    return Poll::Pending;
-                }
-            };
-            self.has_ended = size == 0;
-            turn = turn.saturating_sub(size);
+            if let Some(size) = self.read_and_send(from, to, buffer)? {
+                self.has_ended = size == 0;
+                turn = turn.saturating_sub(size);
+            }
         }
     }
 
-    /// Reads once and hands on what the other side takes; the rest is kept. Gives the bytes read.
-    fn read_and_send<F, T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut F,
-        to: &mut T,
-        note: &impl Fn(usize),
-    ) -> Poll<Result<usize, Fault>>
-    where
-        F: Source + Unpin,
-        T: AsyncWrite + Unpin,
-    {
-        let room = self.room.bytes();
-        let mut shared = Shared::take(room);
-        let size = ready!(read(cx, from, &mut shared.0[..room])).map_err(Fault::Read)?;
+    /// Reads once and hands on what the other end takes; the rest is kept. Gives the bytes read.
+    fn read_and_send(&mut self, from: &mut End, to: &mut End, buffer: &mut Buffer) -> Result<Option<usize>, Fault> {
+        let place = buffer.place(self.room.bytes());
+        let Some(size) = from.read(place).map_err(Fault::Read)? else { return Ok(None) };
         let mut sent = 0;
         while sent < size {
-            match Pin::new(&mut *to).poll_write(cx, &shared.0[sent..size]) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Write(io::ErrorKind::WriteZero.into()))),
-                Poll::Ready(Ok(more)) => {
+            match to.write(&place[sent..size]).map_err(Fault::Write)? {
+                Some(more) => {
                     sent += more;
-                    self.sent(more, note);
+                    self.moved += more as u64;
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Write(error))),
-                Poll::Pending => {
-                    self.kept = Some(Kept::of(&shared.0[sent..size]));
-                    return Poll::Ready(Ok(size));
+                None => {
+                    self.kept = Some(Box::new(Kept::of(&place[sent..size])));
+                    break;
                 }
             }
         }
-        if size == room {
+        if size == place.len() && sent == size {
             self.room.grow();
         }
-        Poll::Ready(Ok(size))
+        Ok(Some(size))
     }
 
-    fn send_kept<T>(&mut self, cx: &mut Context<'_>, to: &mut T, note: &impl Fn(usize)) -> Poll<io::Result<()>>
-    where
-        T: AsyncWrite + Unpin,
-    {
-        while let Some(kept) = &mut self.kept
-            && !kept.unsent().is_empty()
-        {
-            let size = ready!(Pin::new(&mut *to).poll_write(cx, kept.unsent()))?;
-            if size == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
+    /// True if nothing is left, with us and in the other end.
+    #[inline]
+    fn send_kept(&mut self, to: &mut End) -> io::Result<bool> {
+        while let Some(kept) = &mut self.kept {
+            let Some(size) = to.write(kept.unsent())? else { return Ok(false) };
             kept.start += size;
-            self.sent(size, note);
+            self.moved += size as u64;
+            if kept.unsent().is_empty() {
+                self.kept = None;
+            }
         }
-        Poll::Ready(Ok(()))
-    }
-
-    fn sent(&mut self, size: usize, note: &impl Fn(usize)) {
-        self.moved += size as u64;
-        self.is_unflushed = true;
-        note(size);
-    }
-
-    /// Plain sockets have nothing to flush; TLS has, and what it cannot flush yet is tried again.
-    fn flush<T>(&mut self, cx: &mut Context<'_>, to: &mut T) -> Result<(), Fault>
-    where
-        T: AsyncWrite + Unpin,
-    {
-        if self.is_unflushed
-            && let Poll::Ready(flushed) = Pin::new(to).poll_flush(cx)
-        {
-            flushed.map_err(Fault::Write)?;
-            self.is_unflushed = false;
-        }
-        Ok(())
+        to.flush()
     }
 }

@@ -70,7 +70,7 @@ pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
     let placer =
         Arc::new(Placer::new(clock, ledger, store, client, monitor, metrics.clone(), placer_settings(&config)));
     placer.load().await?;
-    let process = Arc::new(Process::default());
+    let process = Arc::new(Process::new(super::worker_threads(config.process.threads)));
     process.set_loaded();
     Ok(Arc::new(Shared {
         body_memory: Arc::new(Semaphore::new(kib(config.api.max_buffered))),

@@ -118,7 +118,7 @@ impl Watch {
 
 /// What is still relayed ends in order: counted, and with a line in the log.
 async fn end_relays(process: &Process) {
-    process.drain.begin();
+    process.relays.drain();
     let deadline = Instant::now() + RELAYS_END;
     while process.in_flight() + process.sockets() > 0 && Instant::now() < deadline {
         tokio::time::sleep(LOOK_EVERY).await;

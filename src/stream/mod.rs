@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::relay::Source;
+use crate::relay::End;
 use plain::Plain;
 
 /// See the module's header.
@@ -80,21 +80,25 @@ impl Stream {
         }
     }
 
+    /// For a relay. What was written must have been flushed.
+    pub fn into_end(self) -> io::Result<End> {
+        match self.kind {
+            Kind::Plain(plain) => {
+                let (tcp, ahead) = plain.into_parts();
+                End::plain(tcp, ahead)
+            }
+            Kind::Secure(secure) => {
+                let (plain, tls) = secure.into_inner();
+                let (tcp, ahead) = plain.into_parts();
+                End::secure(tcp, ahead, tls.into())
+            }
+        }
+    }
+
     fn plain(&self) -> &Plain {
         match &self.kind {
             Kind::Plain(plain) => plain,
             Kind::Secure(secure) => secure.get_ref().0,
-        }
-    }
-}
-
-impl Source for Stream {
-    #[inline]
-    fn may_have(&self) -> bool {
-        match &self.kind {
-            Kind::Plain(plain) => plain.may_have(),
-            // Its session may hold what has come with something else.
-            Kind::Secure(_) => true,
         }
     }
 }

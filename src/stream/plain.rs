@@ -9,8 +9,6 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::relay::Source;
-
 /// Bytes that may wait for others to leave with them: an answer with a few kB of body.
 const GATHERED: usize = 8 * 1024;
 
@@ -30,10 +28,9 @@ impl Plain {
         &self.tcp
     }
 
-    /// False if a read would find nothing.
-    #[inline]
-    pub fn may_have(&self) -> bool {
-        !self.ahead.is_empty() || self.tcp.may_have()
+    /// The socket, and what was put back.
+    pub fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.tcp, self.ahead)
     }
 
     /// `bytes` are read before everything else.

@@ -9,7 +9,7 @@ use prometheus::IntGauge;
 use super::tunnel::Tunnel;
 use crate::process::{self, Shared};
 use crate::proxy::Place;
-use crate::relay::{Direction, relay};
+use crate::relay::Counters;
 use crate::stream::Stream;
 
 /// Everything that a WebSocket needs for its hours, and nothing else.
@@ -30,23 +30,18 @@ impl Socket {
 
     /// Carries it until one side ends; the connection's `place` is its own until then.
     pub async fn run(self: Box<Self>, shared: Arc<Shared>, _place: Place) {
-        let Self { mut stream, sent, tunnel, id, open: _open } = *self;
+        let Self { stream, sent, tunnel, id, open: _open } = *self;
         let server = tunnel.place().record.clone();
         let name = server.name.as_str();
         let metrics = &shared.metrics;
         let _carrying = shared.process.carried.begin(server.id, tunnel.purpose());
         let _open = Open::one_more(metrics.websocket_connections.with_label_values(&[name]));
-        let bytes = |direction| metrics.websocket_bytes.with_label_values(&[name, direction]);
-        let (bytes_in, bytes_out) = (bytes("in"), bytes("out"));
         let started = Instant::now();
-        let note = |direction, size| match direction {
-            Direction::ToServer => bytes_in.inc_by(size as u64),
-            Direction::ToClient => bytes_out.inc_by(size as u64),
-        };
-        // On the heap, because its room is not needed for hours. What is, lies flat in the task: a message that finds it in
-        // few places of memory costs less.
-        let reason = match Box::pin(tunnel.begin(&mut stream, sent, &note)).await {
-            Ok((mut wire, idle)) => relay(&mut stream, &mut wire, idle, &shared.process.drain, note).await.reason,
+        let bytes = |direction| metrics.websocket_bytes.with_label_values(&[name, direction]);
+        let counters = Counters { to_server: bytes("in"), to_client: bytes("out") };
+        // On the heap, because its room is not needed for hours.
+        let reason = match Box::pin(tunnel.begin(stream, sent, &counters)).await {
+            Ok((browser, wire, idle)) => shared.process.relays.relay(browser, wire, idle, counters).await.reason,
             Err(reason) => reason,
         };
         let lasted = started.elapsed();

@@ -11,7 +11,7 @@ use super::reply::Head;
 use super::upstream::Wire;
 use crate::config::Config;
 use crate::process::Purpose;
-use crate::relay::{Direction, Reason, Side};
+use crate::relay::{Counters, End, Reason, Side};
 use crate::stream::Stream;
 
 /// A WebSocket that the server has agreed to.
@@ -48,18 +48,18 @@ impl Tunnel {
         self.purpose
     }
 
-    /// Answers the browser; then bytes may go both ways, until nothing comes for the time given. `sent` is what the browser
-    /// has sent already; `note` is told of what was handed on.
+    /// Answers the browser; then bytes may go both ways between these two, until nothing comes for the time given. `sent` is what the browser
+    /// has sent already; `counters` are told of what was handed on.
     pub async fn begin(
         self,
-        browser: &mut Stream,
+        mut browser: Stream,
         sent: BytesMut,
-        note: impl Fn(Direction, usize),
-    ) -> Result<(Wire, Duration), Reason> {
+        counters: &Counters,
+    ) -> Result<(End, End, Duration), Reason> {
         let Self { mut head, mut wire, early, idle, patience, .. } = self;
         head.extend_from_slice(b"\r\n\r\n");
         head.extend_from_slice(&early);
-        note(Direction::ToClient, early.len());
+        counters.to_client.inc_by(early.len() as u64);
         let begin = async {
             browser.write_all(&head).await.map_err(|error| Reason::Broken(Side::Client, error))?;
             browser.flush().await.map_err(|error| Reason::Broken(Side::Client, error))?;
@@ -67,11 +67,13 @@ impl Tunnel {
             wire.flush().await.map_err(|error| Reason::Broken(Side::Server, error))
         };
         match tokio::time::timeout(patience, begin).await {
-            Ok(Ok(())) => note(Direction::ToServer, sent.len()),
+            Ok(Ok(())) => counters.to_server.inc_by(sent.len() as u64),
             Ok(Err(reason)) => return Err(reason),
             Err(_) => return Err(Reason::Idle),
         }
-        Ok((wire, idle))
+        let browser = browser.into_end().map_err(|error| Reason::Broken(Side::Client, error))?;
+        let server = wire.into_end().map_err(|error| Reason::Broken(Side::Server, error))?;
+        Ok((browser, server, idle))
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -153,6 +154,17 @@ fn connector() -> Result<TlsConnector, String> {
 }
 
 impl Wire {
+    /// For a relay. What was written must have been flushed.
+    pub fn into_end(self) -> io::Result<relay::End> {
+        match self.stream {
+            Stream::Plain(tcp) => relay::End::plain(tcp, BytesMut::new()),
+            Stream::Tls(secure) => {
+                let (tcp, tls) = secure.into_inner();
+                relay::End::secure(tcp, BytesMut::new(), tls.into())
+            }
+        }
+    }
+
     /// Nothing has come since the last answer: neither bytes that nobody asked for nor the end.
     fn is_quiet(&self) -> bool {
         let stream = match &self.stream {
@@ -162,16 +174,6 @@ impl Wire {
         let mut byte = [0];
         // Of TLS, tickets may come late; such a connection is given up, which costs a handshake.
         matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-}
-
-impl relay::Source for Wire {
-    #[inline]
-    fn may_have(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.may_have(),
-            Stream::Tls(_) => true,
-        }
     }
 }
 
