@@ -301,7 +301,7 @@ pub enum LogFormat {
 /// `[process]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Process {
-    /// Worker threads; 0 = one per core.
+    /// Worker threads, and at most as many that relay; 0 = one per core.
     pub threads: usize,
     /// How long a stop waits for requests under way.
     pub grace_stop: Duration,

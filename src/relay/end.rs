@@ -7,6 +7,7 @@ use bytes::{Buf, BytesMut};
 use mio::event::{Event, Source};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::net::{self, RecvFlags, SendFlags};
 use rustls::Connection;
 
 /// See the module's header. What a method could not do now it says so (`None` or false); the thread hears of the socket
@@ -71,7 +72,7 @@ impl End {
         if self.more.is_some() {
             return self.read_more(place);
         }
-        let size = unless_blocked(|| self.tcp.read(place))?;
+        let size = unless_blocked(|| receive(&self.tcp, place))?;
         // Less than there was room for was all there was.
         self.has_more = size.is_some_and(|size| size == place.len() || self.is_ending);
         Ok(size)
@@ -110,7 +111,7 @@ impl End {
             return Ok(None);
         }
         let taken = match self.more.as_mut().and_then(|more| more.tls.as_mut()) {
-            None => unless_blocked(|| self.tcp.write(bytes))?,
+            None => unless_blocked(|| send(&self.tcp, bytes))?,
             Some(tls) => {
                 let taken = tls.writer().write(bytes)?;
                 self.flush()?;
@@ -165,6 +166,19 @@ impl Read for Raw<'_> {
         self.ahead.copy_to_slice(&mut place[..size]);
         Ok(size)
     }
+}
+
+/// These two are system calls and nothing else: what `std` asks, the C library, marks the thread as one that may be
+/// cancelled for each, which costs a percent of a message. A broken pipe is no signal, because Rust's runtime ignores it.
+#[inline]
+fn receive(tcp: &TcpStream, place: &mut [u8]) -> io::Result<usize> {
+    let (size, _) = net::recv(tcp, place, RecvFlags::empty())?;
+    Ok(size)
+}
+
+#[inline]
+fn send(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(net::send(tcp, bytes, SendFlags::empty())?)
 }
 
 /// `None` if it would have to wait.

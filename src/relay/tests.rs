@@ -1,3 +1,5 @@
+//! Relays between real sockets, with and without TLS.
+
 #![allow(clippy::unwrap_used)]
 
 use bytes::BytesMut;

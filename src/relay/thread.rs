@@ -108,7 +108,7 @@ impl Thread {
                 Err(error) => {
                     log::error!("waiting for {} relays failed, so they end: {error}", self.pairs.len());
                     self.end_all();
-                    std::thread::sleep(AFTER_FAULT);
+                    std::thread::park_timeout(AFTER_FAULT);
                     continue;
                 }
             }
@@ -172,8 +172,10 @@ impl Thread {
     }
 
     fn leave(&mut self, key: usize, reason: Reason) {
-        self.desk.load.fetch_sub(1, Ordering::Relaxed);
-        self.pairs.remove(key).leave(reason);
+        if let Some(pair) = self.pairs.try_remove(key) {
+            self.desk.load.fetch_sub(1, Ordering::Relaxed);
+            pair.leave(reason);
+        }
     }
 
     /// Takes in what has arrived, and lets all go if that is asked for.
@@ -199,9 +201,9 @@ impl Thread {
     }
 
     fn end_all(&mut self) {
-        for pair in std::mem::take(&mut self.pairs) {
+        for (_, pair) in std::mem::take(&mut self.pairs) {
             self.desk.load.fetch_sub(1, Ordering::Relaxed);
-            pair.1.leave(Reason::Drained);
+            pair.leave(Reason::Drained);
         }
     }
 
@@ -217,9 +219,9 @@ impl Thread {
 }
 
 fn token(key: usize, side: Side) -> Token {
-    Token(key * 2 + usize::from(side == Side::Server))
+    Token(key << 1 | usize::from(side == Side::Server))
 }
 
 fn place(token: Token) -> (usize, Side) {
-    (token.0 / 2, if token.0 % 2 == 0 { Side::Client } else { Side::Server })
+    (token.0 >> 1, if token.0 & 1 == 0 { Side::Client } else { Side::Server })
 }

@@ -17,7 +17,7 @@ use crate::{Failure, number};
 /// Runs the driver that `words` name, to its end.
 pub fn run(words: &[&str]) -> Result<(), Failure> {
     let address = |text: &str| number::<SocketAddr>(text);
-    let seconds = |text: &str| Ok::<_, Failure>(Duration::from_secs(number(text)?));
+    let seconds = |text: &str| Ok::<_, Failure>(Duration::from_secs_f64(number(text)?));
     match *words {
         ["echo", port] => in_runtime(echo::run(number(port)?)),
         ["sockets", to, path, count, size, time] => {

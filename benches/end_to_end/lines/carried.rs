@@ -20,6 +20,8 @@ const NOBODY: Size = Size { servers: 0, meetings: 0 };
 const KEPT: usize = 256;
 const SOCKETS: usize = 200;
 const MESSAGE: usize = 200;
+/// Seconds of a round with messages.
+const SHORT: f64 = 0.25;
 /// As many as the usual limit of 20 000 open files lets a proxy have: nginx begins to close them when a sixteenth is left.
 const IDLE_SOCKETS: usize = 9_000;
 const FILE: usize = 100_000_000;
@@ -108,7 +110,7 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
          that where its column says 100 % the rate is theirs and the CPU column is the one to look at. Usher carries in \
          path mode, nginx and HAProxy are set up as proxies that keep {KEPT} connections to the server and say who the \
          client is. Small GET: 11 bytes. WebSockets: one message of {MESSAGE} bytes at a time, there and back, on each of \
-         {SOCKETS} connections, in three times as many rounds; \"requests\" are messages that came back. Downloads: a file \
+         {SOCKETS} connections, in 36 times as many rounds of {SHORT} s; \"requests\" are messages that came back. Downloads: a file \
          of 100 MB in memory, \
          \"requests\" are megabytes; nginx with its defaults. Layer 4: Usher's `[[l4.listener]]` with a fixed target \
          beside HAProxy in TCP mode with splice. Memory: what the contestant holds more than before, by connection, with \
@@ -152,17 +154,19 @@ fn words(name: &str, address: SocketAddr, rest: &[String]) -> Vec<String> {
 
 fn sockets(bench: &Bench, three: &Three, claims: &mut Vec<Claim>, rows: &mut Vec<Vec<String>>) -> Result<(), Failure> {
     let turn = |running, address, path: &str| -> Turn<'_> {
-        let rest = [path, &SOCKETS.to_string(), &MESSAGE.to_string(), &bench.seconds.to_string()].map(str::to_owned);
+        let rest = [path, &SOCKETS.to_string(), &MESSAGE.to_string(), &SHORT.to_string()].map(str::to_owned);
         let words = words("sockets", address, &rest);
-        Box::new(move || load::drive(running, &words, bench.seconds))
+        Box::new(move || load::drive(running, &words, 1))
     };
     let turns = [
         ("Usher", turn(&three.pool.usher, three.pool.address, "/origin/ws")),
         ("nginx", turn(&three.nginx.running, three.nginx.address, "/ws")),
         ("HAProxy", turn(&three.haproxy.running, three.haproxy.address, "/ws")),
     ];
-    // They differ by less than a machine does from second to second.
-    let contest = Contest::run(bench.rounds * 3, &turns)?;
+    // They differ by less than a machine does from second to second. A long round varies as much as a short one, so what helps
+    // is many of them.
+    let rounds = bench.rounds * 36;
+    let contest = Contest::run(rounds, &turns)?;
     let what = |other: &str| format!("WebSocket messages beside {other}, {SOCKETS} connections");
     claims.push(rate_claim(what("nginx"), &contest, 1, 1.0, ""));
     claims.push(unasked(rate_claim(what("HAProxy"), &contest, 2, 1.0, "")));
