@@ -66,7 +66,7 @@ impl End {
         self.has_more
     }
 
-    /// Bytes read, 0 at the end; `None` if there is nothing now.
+    /// Bytes read, 0 at the end; `None` if there were none, and that is all for now unless there is more still.
     #[inline]
     pub(super) fn read(&mut self, place: &mut [u8]) -> io::Result<Option<usize>> {
         if self.more.is_some() {
@@ -88,19 +88,19 @@ impl End {
             }
             return size;
         };
-        loop {
-            if let Some(size) = unless_blocked(|| tls.reader().read(place))? {
-                return Ok(Some(size));
-            }
-            if unless_blocked(|| tls.read_tls(&mut raw))?.is_none() {
-                self.has_more = false;
-                return Ok(None);
-            }
-            let outcome = tls.process_new_packets();
-            // TLS may have something to say about it.
-            while tls.wants_write() && unless_blocked(|| tls.write_tls(&mut raw.tcp))?.is_some() {}
-            outcome.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if let Some(size) = unless_blocked(|| tls.reader().read(place))? {
+            return Ok(Some(size));
         }
+        if unless_blocked(|| tls.read_tls(&mut raw))?.is_none() {
+            self.has_more = false;
+            return Ok(None);
+        }
+        let outcome = tls.process_new_packets();
+        // TLS may have something to say about it.
+        while tls.wants_write() && unless_blocked(|| tls.write_tls(&mut raw.tcp))?.is_some() {}
+        outcome.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        // What has come need not be a whole record, nor one with bytes in it.
+        unless_blocked(|| tls.reader().read(place))
     }
 
     /// Bytes taken, at least one; `None` if there is no room now.

@@ -8,6 +8,10 @@ use super::end::End;
 /// Bytes that one direction may move before the other connections of the thread get their turn.
 const TURN: usize = LARGEST;
 
+/// What a read counts at least, so that many that bring little are no longer turn than a few that bring much: TLS can be
+/// read for a long time and bring nothing.
+const READ: usize = 1024;
+
 /// Why a direction cannot go on.
 #[derive(Debug)]
 pub enum Fault {
@@ -78,10 +82,9 @@ impl Way {
             if turn == 0 {
                 return Ok(Progress::Unfinished);
             }
-            if let Some(size) = self.read_and_send(from, to, buffer)? {
-                self.has_ended = size == 0;
-                turn = turn.saturating_sub(size);
-            }
+            let size = self.read_and_send(from, to, buffer)?;
+            self.has_ended = size == Some(0);
+            turn = turn.saturating_sub(size.unwrap_or(0).max(READ));
         }
     }
 

@@ -48,8 +48,8 @@ impl Tunnel {
         self.purpose
     }
 
-    /// Answers the browser; then bytes may go both ways between these two, until nothing comes for the time given. `sent` is what the browser
-    /// has sent already; `counters` are told of what was handed on.
+    /// Answers the browser; then bytes may go both ways between the two ends given, until nothing comes for the time given.
+    /// `sent` is what the browser has sent already; `counters` are told of what was handed on.
     pub async fn begin(
         self,
         mut browser: Stream,
