@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::buffer::Buffer;
+use super::way::{Progress, Way};
 use super::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -298,6 +300,69 @@ async fn many_do_not_disturb_each_other() {
     }
     let all = async { while talks.join_next().await.transpose().unwrap().is_some() {} };
     tokio::time::timeout(LONG, all).await.expect("all are done");
+}
+
+/// However much there is, a direction stops after its turn.
+#[tokio::test]
+async fn a_turn_has_an_end() {
+    let length = 64 << 20;
+    let ((_client, near), (server, far)) = (connection(None).await, connection(None).await);
+    let mut server = server.into_std().unwrap();
+    server.set_nonblocking(false).unwrap();
+    let reads = std::thread::spawn(move || std::io::copy(&mut server, &mut std::io::sink()).unwrap());
+    // All of it is there at once.
+    let mut from = End::plain(near, BytesMut::zeroed(length)).unwrap();
+    let mut to = plain(far);
+    let mut poll = mio::Poll::new().unwrap();
+    to.register(poll.registry(), mio::Token(0)).unwrap();
+    let (mut way, mut buffer, mut events) = (Way::default(), Buffer::default(), mio::Events::with_capacity(8));
+    let (mut turns, mut longest) = (0, 0);
+    while way.moved < length as u64 {
+        let before = way.moved;
+        if way.carry(&mut from, &mut to, &mut buffer).unwrap() == Progress::Waiting {
+            poll.poll(&mut events, Some(LONG)).unwrap();
+            events.iter().for_each(|event| to.hear(event));
+        }
+        longest = longest.max(way.moved - before);
+        turns += 1;
+    }
+    // The last read of a turn may be a large one.
+    assert!(longest <= 2 << 20 && turns >= 32, "{longest} bytes at once, {turns} turns");
+    drop((from, to));
+    assert_eq!(reads.join().unwrap(), length as u64);
+}
+
+/// One that always has something to move shares its thread with one that says little.
+#[tokio::test]
+async fn a_stream_leaves_turns_to_others() {
+    let relays = Relays::new(1);
+    let ((mut source, near), (mut sink, far)) = (connection(None).await, connection(None).await);
+    let stream = tokio::spawn(relays.relay(plain(near), plain(far), DAY, counters()));
+    let piece = vec![b'x'; 1 << 20];
+    let writes = tokio::spawn(async move { while source.write_all(&piece).await.is_ok() {} });
+    let reads = tokio::spawn(async move {
+        let mut place = vec![0; 1 << 20];
+        while sink.read(&mut place).await.is_ok_and(|size| size > 0) {}
+    });
+    let ((mut client, near), (mut server, far)) = (connection(None).await, connection(None).await);
+    let talk = tokio::spawn(relays.relay(plain(near), plain(far), DAY, counters()));
+    let messages = async {
+        for round in 0..200_u32 {
+            client.write_all(&round.to_be_bytes()).await.unwrap();
+            assert_eq!(server.read_u32().await.unwrap(), round);
+            server.write_all(b"!").await.unwrap();
+            client.read_u8().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LONG, messages).await.expect("messages get through");
+    assert!(!writes.is_finished() && !reads.is_finished(), "the stream goes on");
+    relays.drain();
+    let (stream, talk) = (stream.await.unwrap(), talk.await.unwrap());
+    assert!(matches!((&stream.reason, &talk.reason), (Reason::Drained, Reason::Drained)), "{stream:?} {talk:?}");
+    assert_eq!((talk.to_server, talk.to_client), (800, 200));
+    assert!(stream.to_server > 1 << 20, "{} bytes", stream.to_server);
+    writes.await.unwrap();
+    reads.await.unwrap();
 }
 
 /// What a silent relay costs beside its two sockets.
