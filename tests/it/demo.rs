@@ -15,6 +15,8 @@ async fn browse(url: &str, seconds: u32) -> String {
     let page = profile.path().join("page.html");
     let mut command = Command::new("chromium");
     command.args(ARGUMENTS);
+    // What it leaves goes with the profile.
+    command.env("TMPDIR", profile.path());
     command.arg(format!("--user-data-dir={}", profile.path().join("profile").display()));
     if seconds > 0 {
         command.arg(format!("--virtual-time-budget={}", seconds * 1000));

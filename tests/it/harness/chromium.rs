@@ -49,6 +49,8 @@ impl Chromium {
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromium");
         command.args(ARGUMENTS).args(more).arg("--remote-debugging-port=0");
+        // What it leaves goes with the profile.
+        command.env("TMPDIR", profile.path());
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().expect("the tests need the program `chromium`; `make test` installs it");
