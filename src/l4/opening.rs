@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use log::{info, warn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -102,6 +101,8 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opening> {
         }
     };
     let (mut server, held) = reach(app, listener, config.limits.dead_after, &targets).await?;
+    let (client, more) = stream.into_end().ok()?;
+    bytes.extend_from_slice(&more);
     let mut first = header(proxy, ends);
     let sent = bytes.len() as u64;
     first.append(&mut bytes);
@@ -111,7 +112,7 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opening> {
         return None;
     }
     let (peer, idle) = (ends.client, listener.idle_timeout);
-    let (client, server) = (stream.into_end().ok()?, End::plain(server, BytesMut::new()).ok()?);
+    let server = End::plain(server).ok()?;
     let opened = Opened { client, server, peer, name, held, idle, since, sent, _counted: counted, _place: place };
     Some(Opening::HandedOn(Box::new(opened)))
 }

@@ -3,7 +3,6 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
-use bytes::{Buf, BytesMut};
 use mio::event::{Event, Source};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -20,33 +19,28 @@ pub struct End {
     is_ending: bool,
     /// A write may find room.
     has_room: bool,
-    /// What few plain sockets and all with TLS have.
-    more: Option<Box<More>>,
+    tls: Option<Box<Tls>>,
 }
 
-struct More {
-    /// Read from the socket already, by somebody before us.
-    ahead: BytesMut,
-    tls: Option<Connection>,
+struct Tls {
+    connection: Connection,
     has_said_goodbye: bool,
 }
 
 impl End {
-    /// A plain connection; `ahead` was read from it before.
-    pub fn plain(tcp: tokio::net::TcpStream, ahead: BytesMut) -> io::Result<Self> {
-        Self::new(tcp, ahead, None)
+    /// A plain connection.
+    pub fn plain(tcp: tokio::net::TcpStream) -> io::Result<Self> {
+        Self::new(tcp, None)
     }
 
-    /// A connection with TLS after its handshake; `ahead` was read from the socket before, but not by TLS.
-    pub fn secure(tcp: tokio::net::TcpStream, ahead: BytesMut, tls: Connection) -> io::Result<Self> {
-        Self::new(tcp, ahead, Some(tls))
+    /// A connection with TLS after its handshake.
+    pub fn secure(tcp: tokio::net::TcpStream, connection: Connection) -> io::Result<Self> {
+        Self::new(tcp, Some(Box::new(Tls { connection, has_said_goodbye: false })))
     }
 
-    fn new(tcp: tokio::net::TcpStream, ahead: BytesMut, tls: Option<Connection>) -> io::Result<Self> {
+    fn new(tcp: tokio::net::TcpStream, tls: Option<Box<Tls>>) -> io::Result<Self> {
         let tcp = TcpStream::from_std(tcp.into_std()?);
-        let has_more_to_it = !ahead.is_empty() || tls.is_some();
-        let more = has_more_to_it.then(|| Box::new(More { ahead, tls, has_said_goodbye: false }));
-        Ok(Self { tcp, has_more: true, is_ending: false, has_room: true, more })
+        Ok(Self { tcp, has_more: true, is_ending: false, has_room: true, tls })
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -69,8 +63,8 @@ impl End {
     /// Bytes read, 0 at the end; `None` if there were none, and that is all for now unless there is more still.
     #[inline]
     pub(super) fn read(&mut self, place: &mut [u8]) -> io::Result<Option<usize>> {
-        if self.more.is_some() {
-            return self.read_more(place);
+        if self.tls.is_some() {
+            return self.read_secure(place);
         }
         let size = unless_blocked(|| receive(&self.tcp, place))?;
         // Less than there was room for was all there was.
@@ -78,29 +72,21 @@ impl End {
         Ok(size)
     }
 
-    fn read_more(&mut self, place: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(more) = &mut self.more else { return Ok(None) };
-        let mut raw = Raw { tcp: &mut self.tcp, ahead: &mut more.ahead };
-        let Some(tls) = &mut more.tls else {
-            let size = unless_blocked(|| raw.read(place));
-            if more.ahead.is_empty() {
-                self.more = None;
-            }
-            return size;
-        };
-        if let Some(size) = unless_blocked(|| tls.reader().read(place))? {
+    fn read_secure(&mut self, place: &mut [u8]) -> io::Result<Option<usize>> {
+        let Some(Tls { connection, .. }) = self.tls.as_deref_mut() else { return Ok(None) };
+        if let Some(size) = unless_blocked(|| connection.reader().read(place))? {
             return Ok(Some(size));
         }
-        if unless_blocked(|| tls.read_tls(&mut raw))?.is_none() {
+        if unless_blocked(|| connection.read_tls(&mut self.tcp))?.is_none() {
             self.has_more = false;
             return Ok(None);
         }
-        let outcome = tls.process_new_packets();
+        let outcome = connection.process_new_packets();
         // TLS may have something to say about it.
-        while tls.wants_write() && unless_blocked(|| tls.write_tls(&mut raw.tcp))?.is_some() {}
+        while connection.wants_write() && unless_blocked(|| connection.write_tls(&mut self.tcp))?.is_some() {}
         outcome.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         // What has come need not be a whole record, nor one with bytes in it.
-        unless_blocked(|| tls.reader().read(place))
+        unless_blocked(|| connection.reader().read(place))
     }
 
     /// Bytes taken, at least one; `None` if there is no room now.
@@ -110,10 +96,10 @@ impl End {
         if !self.flush()? || !self.has_room {
             return Ok(None);
         }
-        let taken = match self.more.as_mut().and_then(|more| more.tls.as_mut()) {
+        let taken = match &mut self.tls {
             None => unless_blocked(|| send(&self.tcp, bytes))?,
             Some(tls) => {
-                let taken = tls.writer().write(bytes)?;
+                let taken = tls.connection.writer().write(bytes)?;
                 self.flush()?;
                 Some(taken)
             }
@@ -128,43 +114,25 @@ impl End {
     /// True if everything that was taken has left.
     #[inline]
     pub(super) fn flush(&mut self) -> io::Result<bool> {
-        let Some(tls) = self.more.as_mut().and_then(|more| more.tls.as_mut()) else { return Ok(true) };
-        while self.has_room && tls.wants_write() {
-            self.has_room = unless_blocked(|| tls.write_tls(&mut self.tcp))?.is_some();
+        let Some(Tls { connection, .. }) = self.tls.as_deref_mut() else { return Ok(true) };
+        while self.has_room && connection.wants_write() {
+            self.has_room = unless_blocked(|| connection.write_tls(&mut self.tcp))?.is_some();
         }
-        Ok(!tls.wants_write())
+        Ok(!connection.wants_write())
     }
 
     /// Nothing more is written; true once the other machine has been told.
     pub(super) fn close(&mut self) -> io::Result<bool> {
-        if let Some(more) = &mut self.more
-            && let Some(tls) = &mut more.tls
-            && !more.has_said_goodbye
+        if let Some(tls) = &mut self.tls
+            && !tls.has_said_goodbye
         {
-            more.has_said_goodbye = true;
-            tls.send_close_notify();
+            tls.has_said_goodbye = true;
+            tls.connection.send_close_notify();
         }
         if !self.flush()? {
             return Ok(false);
         }
         self.tcp.shutdown(Shutdown::Write).map(|()| true)
-    }
-}
-
-/// The socket, behind what was read from it before.
-struct Raw<'a> {
-    tcp: &'a mut TcpStream,
-    ahead: &'a mut BytesMut,
-}
-
-impl Read for Raw<'_> {
-    fn read(&mut self, place: &mut [u8]) -> io::Result<usize> {
-        if self.ahead.is_empty() {
-            return self.tcp.read(place);
-        }
-        let size = self.ahead.len().min(place.len());
-        self.ahead.copy_to_slice(&mut place[..size]);
-        Ok(size)
     }
 }
 

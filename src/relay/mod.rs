@@ -1,11 +1,11 @@
 //! Bytes between two connections, both ways, untouched: what stands behind layer 4 and behind a WebSocket after its
 //! handshake.
 //!
-//! Thousands of these are open and silent for hours, so what is silent holds no buffer: it is two sockets and some 200 bytes
-//! in a thread that waits for all of its sockets at once (`thread`), and whoever waits for its end. Bytes are read into a buffer that all relays
-//! of a thread share, and handed on in the same turn. Only what the other side does not take at once is kept on the heap,
-//! and the place for it is given back as soon as nothing flows. Buffers grow while both sides keep up, which is what a
-//! download needs. All relays together hold a bounded sum of grown buffers.
+//! Thousands of these are open and silent for hours, so what is silent holds no buffer: it is two sockets and some 200
+//! bytes in a thread that waits for all of its sockets at once (`thread`), and whoever waits for its end. Bytes are read
+//! into a buffer that all relays of a thread share, and handed on in the same turn. Only what the other side does not take
+//! at once is kept on the heap, and the place for it is given back as soon as nothing flows. Buffers grow while both sides
+//! keep up, which is what a download needs. All relays together hold a bounded sum of grown buffers.
 //!
 //! The two directions are independent: the end of one is passed on, and the other goes on. On Linux bytes between two
 //! sockets could stay in the kernel (splice): that would take the place of `Way::carry`.

@@ -6,11 +6,14 @@ use std::time::Instant;
 use prometheus::IntCounter;
 use tokio::sync::oneshot;
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, LARGEST};
 use super::end::End;
 use super::silence::Silence;
 use super::way::{Fault, Progress, Way};
 use super::{Outcome, Reason, Side};
+
+/// Bytes that one direction may move before the other connections of the thread get their turn.
+const TURN: usize = LARGEST;
 
 /// Counters of bytes that were handed on.
 #[derive(Clone)]
@@ -55,13 +58,13 @@ impl Pair {
     /// Moves what can be moved.
     pub fn go(&mut self, buffer: &mut Buffer, now: Instant) -> Next {
         let (up, down, was_half) = (self.to_server.moved, self.to_client.moved, self.is_half());
-        let to_server = self.to_server.carry(&mut self.client, &mut self.server, buffer);
+        let to_server = self.to_server.carry(&mut self.client, &mut self.server, buffer, TURN);
         count(&self.counters.to_server, self.to_server.moved - up);
         let unfinished = match self.settle(to_server, Side::Client) {
             Ok(unfinished) => unfinished,
             Err(reason) => return Next::Leave(reason),
         };
-        let to_client = self.to_client.carry(&mut self.server, &mut self.client, buffer);
+        let to_client = self.to_client.carry(&mut self.server, &mut self.client, buffer, TURN);
         count(&self.counters.to_client, self.to_client.moved - down);
         let unfinished = match self.settle(to_client, Side::Server) {
             Ok(more) => more || unfinished,

@@ -55,11 +55,11 @@ impl Looks {
         self.next = Some(self.next.map_or(end, |next| next.min(end)));
     }
 
-    /// True if it is time; then `all` that are left say when the next look is.
     pub fn is_due(&self, now: Instant) -> bool {
         self.next.is_some_and(|next| next <= now)
     }
 
+    /// After a look: when the next one is, by `all` that are left.
     pub fn plan<'a>(&mut self, now: Instant, all: impl Iterator<Item = &'a Silence>) {
         self.next = None;
         let mut least = None;

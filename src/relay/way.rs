@@ -2,11 +2,8 @@
 
 use std::io;
 
-use super::buffer::{Buffer, Kept, LARGEST, Room};
+use super::buffer::{Buffer, Kept, Room};
 use super::end::End;
-
-/// Bytes that one direction may move before the other connections of the thread get their turn.
-const TURN: usize = LARGEST;
 
 /// What a read counts at least, so that many that bring little are no longer turn than a few that bring much: TLS can be
 /// read for a long time and bring nothing.
@@ -47,14 +44,14 @@ pub struct Way {
 }
 
 impl Way {
-    /// Moves bytes until an end makes it wait.
+    /// Moves bytes until an end makes it wait, or as many as make a turn.
     #[inline]
-    pub fn carry(&mut self, from: &mut End, to: &mut End, buffer: &mut Buffer) -> Result<Progress, Fault> {
+    pub fn carry(&mut self, from: &mut End, to: &mut End, buffer: &mut Buffer, turn: usize) -> Result<Progress, Fault> {
         // It is mostly the other direction that has something to do.
         if self.is_over || !(from.has_more() || self.is_held_up) {
             return Ok(Progress::Waiting);
         }
-        let outcome = self.carry_on(from, to, buffer);
+        let outcome = self.carry_on(from, to, buffer, turn);
         if !matches!(outcome, Ok(Progress::Waiting | Progress::Unfinished)) {
             self.is_over = true;
             self.kept = None;
@@ -62,8 +59,13 @@ impl Way {
         outcome
     }
 
-    fn carry_on(&mut self, from: &mut End, to: &mut End, buffer: &mut Buffer) -> Result<Progress, Fault> {
-        let mut turn = TURN;
+    fn carry_on(
+        &mut self,
+        from: &mut End,
+        to: &mut End,
+        buffer: &mut Buffer,
+        mut turn: usize,
+    ) -> Result<Progress, Fault> {
         loop {
             self.is_held_up = !self.send_kept(to).map_err(Fault::Write)?;
             if self.is_held_up {

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::BytesMut;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -80,17 +81,17 @@ impl Stream {
         }
     }
 
-    /// For a relay. What was written must have been flushed.
-    pub fn into_end(self) -> io::Result<End> {
+    /// For a relay, with what was put back and not read again. What was written must have been flushed.
+    pub fn into_end(self) -> io::Result<(End, BytesMut)> {
         match self.kind {
             Kind::Plain(plain) => {
                 let (tcp, ahead) = plain.into_parts();
-                End::plain(tcp, ahead)
+                Ok((End::plain(tcp)?, ahead))
             }
             Kind::Secure(secure) => {
+                // What was put back before a handshake is a part of it.
                 let (plain, tls) = secure.into_inner();
-                let (tcp, ahead) = plain.into_parts();
-                End::secure(tcp, ahead, tls.into())
+                Ok((End::secure(plain.into_parts().0, tls.into())?, BytesMut::new()))
             }
         }
     }

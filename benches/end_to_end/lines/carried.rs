@@ -110,10 +110,9 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
          that where its column says 100 % the rate is theirs and the CPU column is the one to look at. Usher carries in \
          path mode, nginx and HAProxy are set up as proxies that keep {KEPT} connections to the server and say who the \
          client is. Small GET: 11 bytes. WebSockets: one message of {MESSAGE} bytes at a time, there and back, on each of \
-         {SOCKETS} connections, in 36 times as many rounds of {SHORT} s; \"requests\" are messages that came back, and the CPU columns count in that the connections are opened. Downloads: a file \
-         of 100 MB in memory, \
-         \"requests\" are megabytes; nginx with its defaults. Layer 4: Usher's `[[l4.listener]]` with a fixed target \
-         beside HAProxy in TCP mode with splice. Memory: what the contestant holds more than before, by connection, with \
+         {SOCKETS} connections, in 36 times as many rounds of {SHORT} s; \"requests\" are messages that came back, and \
+         the CPU columns count in that the connections are opened. Downloads: a file of 100 MB in memory, \"requests\" \
+         are megabytes; nginx with its defaults. Layer 4: Usher's `[[l4.listener]]` with a fixed target beside HAProxy in TCP mode with splice. Memory: what the contestant holds more than before, by connection, with \
          {IDLE_SOCKETS} silent WebSockets; \"after\": after one message of 60 kB there and back on each."
     );
     Ok(Section { key: "carried", title: "Browsers' traffic", how, claims, head: HEAD.to_vec(), rows })

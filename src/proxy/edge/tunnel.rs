@@ -53,7 +53,7 @@ impl Tunnel {
     pub async fn begin(
         self,
         mut browser: Stream,
-        sent: BytesMut,
+        mut sent: BytesMut,
         counters: &Counters,
     ) -> Result<(End, End, Duration), Reason> {
         let Self { mut head, mut wire, early, idle, patience, .. } = self;
@@ -63,17 +63,15 @@ impl Tunnel {
         let begin = async {
             browser.write_all(&head).await.map_err(|error| Reason::Broken(Side::Client, error))?;
             browser.flush().await.map_err(|error| Reason::Broken(Side::Client, error))?;
+            let (client, more) = browser.into_end().map_err(|error| Reason::Broken(Side::Client, error))?;
+            sent.extend_from_slice(&more);
             wire.write_all(&sent).await.map_err(|error| Reason::Broken(Side::Server, error))?;
-            wire.flush().await.map_err(|error| Reason::Broken(Side::Server, error))
+            wire.flush().await.map_err(|error| Reason::Broken(Side::Server, error))?;
+            counters.to_server.inc_by(sent.len() as u64);
+            let server = wire.into_end().map_err(|error| Reason::Broken(Side::Server, error))?;
+            Ok((client, server, idle))
         };
-        match tokio::time::timeout(patience, begin).await {
-            Ok(Ok(())) => counters.to_server.inc_by(sent.len() as u64),
-            Ok(Err(reason)) => return Err(reason),
-            Err(_) => return Err(Reason::Idle),
-        }
-        let browser = browser.into_end().map_err(|error| Reason::Broken(Side::Client, error))?;
-        let server = wire.into_end().map_err(|error| Reason::Broken(Side::Server, error))?;
-        Ok((browser, server, idle))
+        tokio::time::timeout(patience, begin).await.unwrap_or(Err(Reason::Idle))
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -157,10 +156,10 @@ impl Wire {
     /// For a relay. What was written must have been flushed.
     pub fn into_end(self) -> io::Result<relay::End> {
         match self.stream {
-            Stream::Plain(tcp) => relay::End::plain(tcp, BytesMut::new()),
+            Stream::Plain(tcp) => relay::End::plain(tcp),
             Stream::Tls(secure) => {
                 let (tcp, tls) = secure.into_inner();
-                relay::End::secure(tcp, BytesMut::new(), tls.into())
+                relay::End::secure(tcp, tls.into())
             }
         }
     }
