@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 INSTALL := tools/install-debian.sh
-# cmake: Pingora's zlib-ng; a C compiler: SQLite, aws-lc, ring, jemalloc.
+# cmake: Pingora's zlib-ng; a C compiler: SQLite, aws-lc, jemalloc.
 BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates
 # The tests drive a real browser through a join link, cut a network of their own (ip; unshare comes with Debian), and take
 # the place of nginx.
@@ -25,10 +25,15 @@ BENCH = BENCH_BINARY="$(or $(BENCH_BINARY),$(or $(CARGO_TARGET_DIR),$(CURDIR)/ta
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
+# The demo is built to be there soon: without optimisation, and without jemalloc, which makes a long-running process small.
+DEMO_BUILD := --profile demo --no-default-features --locked
+DEMO := $(or $(CARGO_TARGET_DIR),target)/demo/usher
+
 .PHONY: demo
-demo: build-packages ## build release and run a complete playground on loopback; Ctrl-C removes it
-	$(CARGO) build --release --locked
-	@$(CARGO) run --release --locked --quiet -- demo $(DEMO_ARGS)
+demo: build-packages ## run a complete playground on loopback; Ctrl-C removes it
+	@test -x $(DEMO) || echo "Building Usher and some 250 libraries without optimisation: about 4 minutes on two cores, once."
+	$(CARGO) build $(DEMO_BUILD)
+	@$(DEMO) demo $(DEMO_ARGS)
 
 .PHONY: test
 test: test-packages ## run the complete test suite

@@ -19,7 +19,7 @@ pub fn server(name: &str) -> ServerRecord {
 
 /// As `main` does; a second call changes nothing.
 pub fn install_crypto() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
 /// A store in a folder of its own, and commands as somebody would type them.

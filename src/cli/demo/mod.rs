@@ -253,7 +253,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_playground_is_complete_and_leaves_nothing_behind() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let playground = Playground::start().await.unwrap();
         let context = Context::open(playground.config.clone()).await.unwrap();
         let mut urls: Vec<String> =

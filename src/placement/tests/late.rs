@@ -43,7 +43,7 @@ impl House {
         let ledger = Arc::new(Ledger::new(LedgerSettings::default()));
         let settings = HealthSettings { unhealthy_after: 3, healthy_after: 2, window: Duration::from_secs(5) };
         let monitor = Arc::new(Monitor::new(settings, ledger.clone(), metrics.clone(), clock.clone()));
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client_settings = ClientSettings { connect_timeout: Duration::from_secs(1), max_answer: 1 << 20 };
         let client = BbbClient::new(&client_settings).unwrap();
         let placer_settings = PlacerSettings { failover_after: Duration::from_secs(1) };

@@ -76,7 +76,7 @@ impl Reply {
 }
 
 pub(super) fn client(timeout: Duration) -> reqwest::Client {
-    rustls::crypto::ring::default_provider().install_default().ok();
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
     builder.timeout(timeout).build().unwrap()
 }

@@ -43,7 +43,7 @@ fn issuer(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 
 impl Authority {
     pub fn new() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (trusted, stranger) = (issuer("trusted"), issuer("stranger"));
         let roots = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(roots.path(), trusted.pem()).unwrap();

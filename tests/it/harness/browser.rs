@@ -54,7 +54,7 @@ impl Browser {
     }
 
     pub fn on(network: Network) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut http =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).no_proxy();
         for (name, address) in &network.names {

@@ -24,7 +24,7 @@ pub struct Answer {
 
 impl FrontEnd {
     pub fn new(api: impl Into<String>, secret: impl Into<String>) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(60))

@@ -101,7 +101,7 @@ async fn a_route_may_differ() {
     let (_pool, edge) = pool(&toml).await;
     for (name, server, is_told) in [("a.example.org", &two, false), ("b.example.org", &one, true)] {
         let name = rustls::pki_types::ServerName::try_from(name).unwrap();
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let roots = rustls::RootCertStore::empty();
         let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         let mut hello = Vec::new();

@@ -54,7 +54,7 @@ async fn what_nginx_passes_we_pass() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "compares the record with a running nginx"]
 async fn yardstick() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let address = std::env::var("USHER_YARDSTICK").expect("USHER_YARDSTICK=address:port");
     let outcomes = outcomes(&address, &Arc::new(trusting_anybody(&["h2"])), |check| check.wanted).await;
     let differing = outcomes.iter().filter(|(check, outcome)| check.nginx_passes != outcome.is_ok());

@@ -39,7 +39,7 @@ pub fn params(names: &[&str]) -> CertificateParams {
 
 impl Maker {
     pub fn new() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let root = CertifiedIssuer::self_signed(authority("test root"), KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let between = CertifiedIssuer::signed_by(authority("test intermediate"), key, &root).unwrap();
