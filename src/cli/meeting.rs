@@ -17,6 +17,7 @@ use super::why;
 use crate::client::{BbbClient, ClientSettings};
 use crate::ids::{BbbMeetingId, ServerId, TenantId};
 use crate::store::{Known, Placement};
+use crate::tls::Servers;
 
 #[derive(Subcommand)]
 pub enum MeetingCommand {
@@ -137,7 +138,8 @@ async fn end(context: &Context, which: &Which) -> Result<Report, CliError> {
     };
     let api = &context.config.api;
     let settings = ClientSettings { connect_timeout: api.connect_timeout, max_answer: api.max_answer };
-    let client = BbbClient::new(&settings).map_err(CliError::Failed)?;
+    let tls = Servers::load(context.config.tls.server_ca.as_deref()).map_err(CliError::Failed)?;
+    let client = BbbClient::new(&settings, tls.into()).map_err(CliError::Failed)?;
     let password = placement.moderator_pw.as_ref();
     let called = name_on_server(context, &placement).await?;
     let reply = client.end(&server, &called, password, api.request_timeout).await.map_err(|error| {

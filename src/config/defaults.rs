@@ -150,7 +150,7 @@ pub fn config() -> Config {
     Config {
         listen: listen(),
         admin: Admin { listen: Some(loopback(ADMIN_PORT)), tls: None, client_ca: None },
-        tls: Tls { certificates: Vec::new(), hsts: None, challenge_webroot: None },
+        tls: Tls { certificates: Vec::new(), hsts: None, challenge_webroot: None, server_ca: None },
         store: StoreConfig { url: StoreUrl::Sqlite(PathBuf::from(STORE_FILE)) },
         api: api(),
         edge: Edge {

@@ -117,6 +117,7 @@ impl Config {
             ("admin.listen", self.admin.listen != new.admin.listen),
             ("l4.listener", self.l4.sockets() != new.l4.sockets()),
             ("admin.cert", self.admin.tls.is_some() != new.admin.tls.is_some()),
+            ("tls.server_ca", self.tls.server_ca != new.tls.server_ca),
             ("store.url", self.store.url != new.store.url),
             ("api.connect_timeout", self.api.connect_timeout != new.api.connect_timeout),
             ("api.max_answer", self.api.max_answer != new.api.max_answer),

@@ -79,6 +79,7 @@ impl Keys<'_> {
         self.read("tls.certificates", &mut config.tls.certificates, value::certificates);
         self.read("tls.hsts", &mut config.tls.hsts, value::hsts_or_none);
         self.read("tls.challenge_webroot", &mut config.tls.challenge_webroot, value::file_or_none);
+        self.read("tls.server_ca", &mut config.tls.server_ca, value::file_or_none);
         self.site(config);
         self.read("store.url", &mut config.store.url, value::store_url);
     }

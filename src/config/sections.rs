@@ -56,6 +56,8 @@ pub struct Tls {
     pub hsts: Option<String>,
     /// The folder of an ACME client's HTTP-01 tokens: what certbot calls webroot.
     pub challenge_webroot: Option<PathBuf>,
+    /// PEM file of authorities whose BBB servers are believed, beside those that this machine knows.
+    pub server_ca: Option<PathBuf>,
 }
 
 /// A certificate with its chain, and its key: PEM files.
