@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::output::{Report, Table, fields, or_dash};
 use super::reach::client_prefix_word;
-use super::trust;
+use super::{status, trust};
 use crate::ids::ServerId;
 use crate::store::ServerRecord;
 use crate::tls;
@@ -38,17 +38,23 @@ pub fn server_json(server: &ServerRecord, meetings: u64) -> Value {
 }
 
 /// All servers as a table, ordered by name.
-pub fn overview(servers: &[ServerRecord], meetings: &HashMap<ServerId, u64>) -> Report {
+pub fn overview(
+    servers: &[ServerRecord],
+    meetings: &HashMap<ServerId, u64>,
+    healths: Option<&HashMap<String, String>>,
+) -> Report {
     let mut ordered: Vec<&ServerRecord> = servers.iter().collect();
     ordered.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut table = Table::new(&["NAME", "STATE", "MEETINGS", "CORES", "WEIGHT", "TAGS", "REGION", "URL"]);
+    let mut table = Table::new(&["NAME", "STATE", "HEALTH", "MEETINGS", "CORES", "WEIGHT", "TAGS", "REGION", "URL"]);
     let mut rows = Vec::new();
     let warnings = trust::warnings(ordered.iter().copied());
     for server in ordered {
         let running = meetings.get(&server.id).copied().unwrap_or(0);
+        let health = healths.and_then(|healths| healths.get(&server.name));
         table.row(vec![
             server.name.clone(),
             server.state.to_string(),
+            or_dash(health),
             running.to_string(),
             server.cores.to_string(),
             server.weight.to_string(),
@@ -56,9 +62,14 @@ pub fn overview(servers: &[ServerRecord], meetings: &HashMap<ServerId, u64>) -> 
             or_dash(server.region.as_ref()),
             server.url.clone(),
         ]);
-        rows.push(server_json(server, running));
+        let mut row = server_json(server, running);
+        row["health"] = json!(health);
+        rows.push(row);
     }
     let mut text = table.or("no servers yet; `usher server add URL --secret -` adds one");
+    if healths.is_none() && !rows.is_empty() {
+        text.push_str(&format!("\n\n{}", status::UNKNOWN));
+    }
     if !warnings.is_empty() {
         text.push_str(&format!("\n\nwarning: {}", warnings.join("\nwarning: ")));
     }

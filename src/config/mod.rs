@@ -6,6 +6,7 @@
 
 mod check;
 mod defaults;
+mod journal;
 mod l4;
 mod load;
 mod problem;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use defaults::{ADMIN_CONNECTIONS, MAX_HEAD};
+pub use journal::is_journal_reading;
 pub use l4::*;
 pub use load::*;
 pub use problem::{Problem, Problems};

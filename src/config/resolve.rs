@@ -241,6 +241,7 @@ impl Keys<'_> {
         ];
         self.read("log.level", &mut config.log.level, |found| value::word(found, &words));
         self.read("log.access", &mut config.log.access, value::flag);
+        self.read("log.libraries", &mut config.log.libraries, value::flag);
         self.read("process.threads", &mut config.process.threads, value::whole);
         self.read("process.grace_stop", &mut config.process.grace_stop, value::duration);
         self.read("process.grace_upgrade", &mut config.process.grace_upgrade, value::duration);

@@ -291,6 +291,8 @@ pub struct Log {
     pub level: log::LevelFilter,
     /// Write one line per request.
     pub access: bool,
+    /// What libraries say is written, too.
+    pub libraries: bool,
 }
 
 /// How log lines look.
