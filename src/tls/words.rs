@@ -27,7 +27,7 @@ pub fn in_words(error: &Error) -> String {
             "check what stands between (firewall, proxy), and the server's nginx and OpenSSL".to_owned(),
         ),
         Error::FailedToGetCurrentTime => ("this machine has no time", "check its clock".to_owned()),
-        Error::FailedToGetRandomBytes => ("this machine gives no random numbers", "restart it".to_owned()),
+        Error::FailedToGetRandomBytes => ("this machine gives no random numbers", "restart the machine".to_owned()),
         Error::PeerSentOversizedRecord => (
             "what answers on this port does not speak TLS as it should",
             "check the port, and whether the server's address begins with http://".to_owned(),

@@ -60,6 +60,12 @@ async fn pool(files: &Files, config: &str) -> Pool {
     pool
 }
 
+/// Runs `usher serve`, which need not become ready.
+async fn begin(pool: &Pool) {
+    pool.start_process();
+    eventually("usher serve answers", || async { pool.status().await.map(|_| ()) }).await;
+}
+
 /// Calls, the edge and `check --online` all believe the server.
 async fn is_believed(pool: &Pool, how: &str) {
     pool.wait_health("bbb1", "up").await;
@@ -88,7 +94,7 @@ async fn is_refused(pool: &Pool, how: &str) -> String {
 async fn an_authority_of_its_own_and_another_name() {
     let maker = Maker::new();
     let mut pool = pool(&maker.good("bbb", &["proof.example"]), "").await;
-    pool.start_process();
+    begin(&pool).await;
     let ca = maker.write("ca.pem", &format!("{}\n{}", KeyPair::generate().unwrap().serialize_pem(), maker.root.pem()));
     let ca = ca.to_str().unwrap();
     let reason = is_refused(&pool, "unknown authority").await;
@@ -116,7 +122,7 @@ async fn an_authority_of_its_own_and_another_name() {
     // For all servers.
     pool.kill();
     pool.set("USHER_TLS__SERVER_CA", ca);
-    pool.start_process();
+    begin(&pool).await;
     is_believed(&pool, "server-ca").await;
 }
 
@@ -125,7 +131,7 @@ async fn a_certificate_signed_by_itself_is_believed_if_it_is_the_very_one() {
     let maker = Maker::new();
     let files = by_itself(&maker, "127.0.0.1");
     let pool = pool(&files, "").await;
-    pool.start_process();
+    begin(&pool).await;
     let reason = is_refused(&pool, "unknown").await;
     assert!(reason.contains("--ca FILE"), "{reason}");
     // Another one by the same name is not.
@@ -141,7 +147,7 @@ async fn insecure_is_loud() {
     let maker = Maker::new();
     let pool = pool(&by_itself(&maker, "other.example"), "").await;
     pool.cli_ok(&["server", "set", "bbb1", "--insecure"]);
-    pool.start_process();
+    begin(&pool).await;
     is_believed(&pool, "insecure").await;
     for words in [&["server", "list"][..], &["server", "show", "bbb1"], &["check", "--online"]] {
         assert!(pool.cli_ok(words).contains("not checked") || pool.cli_ok(words).contains("NOT checked"), "{words:?}");
@@ -162,7 +168,7 @@ async fn insecure_is_loud() {
 async fn a_bad_certificate_is_one_line_for_each_change() {
     let maker = Maker::new();
     let pool = pool(&by_itself(&maker, "other.example"), "").await;
-    pool.start_process();
+    begin(&pool).await;
     pool.wait_health("bbb1", "down").await;
     let asked = || async { pool.metrics().await };
     eventually("many probes have failed", || async {
@@ -214,7 +220,8 @@ async fn the_journal_gets_priorities_and_the_start_line_says_where_everything_is
         ] {
             assert!(serving.contains(&wanted), "{wanted}: {serving}");
         }
-        assert!(lines.iter().all(|line| line.starts_with("<6>") == is_journal), "{lines:?}");
+        assert!(serving.starts_with("<6>") == is_journal, "{serving}");
+        assert!(lines.iter().all(|line| line.starts_with('<') == is_journal), "{lines:?}");
     }
 }
 
