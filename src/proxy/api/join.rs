@@ -32,8 +32,8 @@ pub fn join(caller: &mut Caller<'_>) -> Answer {
     if let Some(page) = pace(caller, &key) {
         return page;
     }
-    let ledger = caller.shared.placer.ledger;
-    match ledger.admit_join(&key, caller.tenant.limits(), caller.now) {
+    let ledger = &caller.shared.placer.ledger;
+    match ledger.admit_join(&key, &caller.tenant.limits(), caller.now) {
         Ok(ticket) => redirect(caller, &ticket.record, ticket.called.as_str()),
         Err(JoinRefusal::Unknown) => match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
             Some(breakout) => redirect(caller, &breakout.record, breakout.bbb_id.as_str()),
