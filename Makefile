@@ -11,7 +11,7 @@ INSTALL := tools/install-debian.sh
 BUILD_PACKAGES := build-essential cmake pkg-config ca-certificates
 # The tests drive a real browser through a join link, cut a network of their own (ip; unshare comes with Debian), and take
 # the place of nginx.
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2 nginx-light curl
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium iproute2 nginx-light curl prometheus
 # What Usher is measured beside and with.
 BENCH_PACKAGES := nginx-light haproxy wrk openssl valgrind util-linux iproute2
 

@@ -2,13 +2,15 @@
 //! (standard output for the access log's lines is not used: systemd takes both).
 //!
 //! Nobody waits for the disk: lines are gathered in a bounded buffer that one thread writes out some milliseconds later,
-//! many at once; if the buffer is full the line is dropped and counted. Pingora's own lines below `warn` are silenced:
-//! they name requests in full, and a query carries checksums and passwords.
+//! many at once; if the buffer is full the line is dropped and counted. What libraries say is silenced unless
+//! `log.libraries` asks for it: they name no server, repeat themselves with every attempt, and some name requests in full,
+//! whose query carries checksums and passwords. Under systemd each line begins with its priority (`<3>`, sd-daemon(3)), which
+//! the journal takes off, so that `journalctl -p err` finds what somebody must act on.
 
 use std::cell::RefCell;
 use std::io::Write as _;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use log::kv::{Key, Value, VisitSource};
@@ -16,7 +18,7 @@ use log::{LevelFilter, Record};
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::{Clock, Millis, SystemClock};
-use crate::config::LogFormat;
+use crate::config::{self, LogFormat};
 
 /// Bytes that may wait to be written.
 const ROOM: usize = 4 * 1024 * 1024;
@@ -33,6 +35,10 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {
     format: LogFormat,
+    /// The journal reads what we write.
+    to_journal: bool,
+    /// Libraries may speak, too.
+    libraries: AtomicBool,
     waiting: Mutex<Waiting>,
     /// There is something to write, or somebody waits for it.
     wanted: Condvar,
@@ -50,13 +56,15 @@ struct Waiting {
     busy: bool,
 }
 
-/// Installs the logger once per process; later calls change nothing but the level.
-pub fn start(format: LogFormat, level: LevelFilter) {
+/// Installs the logger once per process; later calls change nothing but the level and who may speak.
+pub fn start(wanted: &config::Log, to_journal: bool) {
     let mut is_new = false;
     let logger = LOGGER.get_or_init(|| {
         is_new = true;
         Logger {
-            format,
+            format: wanted.format,
+            to_journal,
+            libraries: AtomicBool::new(false),
             waiting: Mutex::default(),
             wanted: Condvar::new(),
             written: Condvar::new(),
@@ -69,7 +77,15 @@ pub fn start(format: LogFormat, level: LevelFilter) {
             let _ = log::set_logger(logger);
         }
     }
-    log::set_max_level(level);
+    change(wanted);
+}
+
+/// What needs no restart.
+pub fn change(wanted: &config::Log) {
+    log::set_max_level(wanted.level);
+    if let Some(logger) = LOGGER.get() {
+        logger.libraries.store(wanted.libraries, Ordering::Relaxed);
+    }
 }
 
 /// Waits until everything logged so far is written; called before the process ends.
@@ -131,10 +147,10 @@ impl Logger {
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        if metadata.target().starts_with("usher") {
+        if is_ours(metadata.target()) {
             return metadata.level() <= log::max_level();
         }
-        metadata.level() <= log::max_level().min(LevelFilter::Warn)
+        self.libraries.load(Ordering::Relaxed) && metadata.level() <= log::max_level().min(LevelFilter::Warn)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -142,13 +158,33 @@ impl log::Log for Logger {
             return;
         }
         let now = SystemClock.now();
-        self.put(&match self.format {
-            LogFormat::Text => text_line(record, now),
-            LogFormat::Json => json_line(record, now),
-        });
+        let mut line = Vec::with_capacity(LINE);
+        if self.to_journal {
+            line.extend_from_slice(priority(record.level()).as_bytes());
+        }
+        match self.format {
+            LogFormat::Text => text_line(&mut line, record, now),
+            LogFormat::Json => json_line(&mut line, record, now),
+        }
+        self.put(&line);
     }
 
     fn flush(&self) {}
+}
+
+/// Of ourselves and not of a library.
+fn is_ours(target: &str) -> bool {
+    target == "usher" || target.starts_with("usher::")
+}
+
+/// As syslog and the journal count.
+fn priority(level: log::Level) -> &'static str {
+    match level {
+        log::Level::Error => "<3>",
+        log::Level::Warn => "<4>",
+        log::Level::Info => "<6>",
+        log::Level::Debug | log::Level::Trace => "<7>",
+    }
 }
 
 fn level(record: &Record<'_>) -> &'static str {
@@ -173,19 +209,21 @@ fn is_number(value: &Value<'_>) -> bool {
     value.to_u64().is_some() || value.to_i64().is_some() || value.to_f64().is_some() || value.to_bool().is_some()
 }
 
-fn text_line(record: &Record<'_>, now: Millis) -> Vec<u8> {
-    let mut line = Vec::with_capacity(LINE);
-    push_timestamp(&mut line, now);
+fn text_line(line: &mut Vec<u8>, record: &Record<'_>, now: Millis) {
+    push_timestamp(line, now);
     line.push(b' ');
     line.extend_from_slice(level(record).as_bytes());
     line.push(b' ');
     match record.args().as_str() {
-        Some(text) => push_clean(&mut line, text),
-        None => push_clean(&mut line, &record.args().to_string()),
+        Some(text) => push_clean(line, text),
+        None => push_clean(line, &record.args().to_string()),
     }
-    let _ = record.key_values().visit(&mut TextPairs(&mut line));
+    if !is_ours(record.target()) {
+        line.extend_from_slice(b" library=");
+        push_clean(line, record.target());
+    }
+    let _ = record.key_values().visit(&mut TextPairs(line));
     line.push(b'\n');
-    line
 }
 
 struct TextPairs<'a>(&'a mut Vec<u8>);
@@ -222,17 +260,19 @@ fn push_clean(line: &mut Vec<u8>, text: &str) {
     line.extend_from_slice(text.as_bytes());
 }
 
-fn json_line(record: &Record<'_>, now: Millis) -> Vec<u8> {
-    let mut line = Vec::with_capacity(LINE);
+fn json_line(line: &mut Vec<u8>, record: &Record<'_>, now: Millis) {
     line.extend_from_slice(b"{\"time\":\"");
-    push_timestamp(&mut line, now);
+    push_timestamp(line, now);
     line.extend_from_slice(b"\",\"level\":\"");
     line.extend_from_slice(level(record).as_bytes());
     line.extend_from_slice(b"\",\"message\":");
-    push_json(&mut line, &record.args().to_string());
-    let _ = record.key_values().visit(&mut JsonPairs(&mut line));
+    push_json(line, &record.args().to_string());
+    if !is_ours(record.target()) {
+        line.extend_from_slice(b",\"library\":");
+        push_json(line, record.target());
+    }
+    let _ = record.key_values().visit(&mut JsonPairs(line));
     line.extend_from_slice(b"}\n");
-    line
 }
 
 struct JsonPairs<'a>(&'a mut Vec<u8>);
@@ -282,16 +322,18 @@ mod tests {
     use super::*;
 
     fn lines(name: &str) -> (String, String) {
+        lines_of("usher::placement", name)
+    }
+
+    fn lines_of(target: &str, name: &str) -> (String, String) {
         let pairs = [("server", name), ("reason", "refused")];
         let now = Millis(1_700_000_000_123);
-        let text = text_line(
-            &Record::builder().args(format_args!("server is down")).level(log::Level::Warn).key_values(&pairs).build(),
-            now,
-        );
-        let json = json_line(
-            &Record::builder().args(format_args!("server is down")).level(log::Level::Warn).key_values(&pairs).build(),
-            now,
-        );
+        let (mut text, mut json) = (Vec::new(), Vec::new());
+        for (line, is_json) in [(&mut text, false), (&mut json, true)] {
+            let args = format_args!("server is down");
+            let record = Record::builder().args(args).level(log::Level::Warn).target(target).key_values(&pairs).build();
+            if is_json { json_line(line, &record, now) } else { text_line(line, &record, now) }
+        }
         (String::from_utf8(text).unwrap(), String::from_utf8(json).unwrap())
     }
 
@@ -310,5 +352,13 @@ mod tests {
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.contains(r#"server="a?b \"c\"""#));
         assert_eq!(json.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn a_library_is_named() {
+        let (text, json) = lines_of("usherette::x", "bbb1");
+        assert!(text.contains(" library=usherette::x "), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["library"], "usherette::x");
     }
 }

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Counter, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Seconds; from a join answered from memory to a create with slides.
@@ -25,6 +25,11 @@ const SESSION_BUCKETS: &[f64] = &[1.0, 10.0, 60.0, 300.0, 900.0, 1800.0, 3600.0,
 /// All metrics of one process.
 pub struct Metrics {
     registry: Registry,
+    pub process_cpu: Counter,
+    pub process_memory: IntGauge,
+    pub process_fds: IntGauge,
+    pub process_max_fds: IntGauge,
+    pub process_start: Gauge,
     pub api_requests: IntCounterVec,
     pub api_duration: HistogramVec,
     pub http_requests: IntCounterVec,
@@ -235,6 +240,17 @@ impl Metrics {
                 "TLS handshakes by listener and outcome: ok, failed, timeout, plain_http, busy.",
                 &["listener", "result"],
             )?,
+            process_cpu: make.add(Counter::new(
+                "process_cpu_seconds_total",
+                "Total user and system CPU time spent in seconds.",
+            )?)?,
+            process_memory: make.gauge("process_resident_memory_bytes", "Resident memory size in bytes.")?,
+            process_fds: make.gauge("process_open_fds", "Number of open file descriptors.")?,
+            process_max_fds: make.gauge("process_max_fds", "Maximum number of open file descriptors.")?,
+            process_start: make.add(Gauge::new(
+                "process_start_time_seconds",
+                "Start time of the process since unix epoch in seconds.",
+            )?)?,
             log_lines_dropped: make.counter("usher_log_lines_dropped_total", "Log lines lost to a slow writer.")?,
             registry: make.registry,
         })

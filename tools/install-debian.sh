@@ -18,6 +18,8 @@ is_present() {
         # They live in /usr/sbin, which is not on everybody's path.
         nginx-light) command -v nginx || test -x /usr/sbin/nginx ;;
         haproxy) command -v haproxy || test -x /usr/sbin/haproxy ;;
+        # Of it only promtool is used, which tests the alerts.
+        prometheus) command -v promtool ;;
         util-linux) command -v setpriv && command -v taskset && command -v prlimit ;;
         cmake | curl | git | valgrind | wrk) command -v "$1" ;;
         *) test "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ;;
@@ -64,6 +66,7 @@ if [ -d /run/systemd/system ]; then
         case "$package" in
             nginx-light) services+=(nginx.service) ;;
             haproxy) services+=(haproxy.service) ;;
+            prometheus) services+=(prometheus.service) ;;
         esac
     done
 fi

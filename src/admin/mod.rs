@@ -3,6 +3,7 @@
 //! Read-only and without secrets; it listens on loopback unless the operator says otherwise. Each connection carries one
 //! request, within the deadlines of the public side: who asks comes every few seconds, and nothing can pile up.
 
+mod own;
 mod status;
 
 use std::sync::Arc;
@@ -43,10 +44,12 @@ impl AdminApp {
             }
             "/metrics" => {
                 status::write_gauges(&self.shared);
+                own::write_gauges(&self.shared.metrics);
                 (200, "text/plain; version=0.0.4", self.shared.metrics.render())
             }
             "/api/v1/status" => (200, JSON, status::json(&self.shared)),
-            _ => (404, TEXT, b"Here are /metrics, /livez, /readyz and /api/v1/status.\n".to_vec()),
+            "/api/v1/meetings" => (200, JSON, status::meetings_json(&self.shared)),
+            _ => (404, TEXT, b"Here are /metrics, /livez, /readyz, /api/v1/status and /api/v1/meetings.\n".to_vec()),
         }
     }
 }

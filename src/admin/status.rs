@@ -81,6 +81,36 @@ pub fn json(shared: &Shared) -> Vec<u8> {
     serde_json::to_vec_pretty(&status).unwrap_or_default()
 }
 
+/// Who is where, by the last poll, for `usher meeting list`.
+#[derive(Serialize)]
+struct MeetingStatus {
+    tenant: String,
+    meeting: String,
+    server: String,
+    people: u32,
+}
+
+pub fn meetings_json(shared: &Shared) -> Vec<u8> {
+    let placer = &shared.placer;
+    let tenants = placer.tenants.load_full();
+    let mut meetings = Vec::new();
+    for server in placer.ledger.servers() {
+        // One look each, so that a full pool does not hold up a join.
+        for key in placer.ledger.meetings_on(server.record.id) {
+            let Some(view) = placer.ledger.find(&key) else { continue };
+            let tenant = tenants.get(key.tenant).map_or_else(|| "?".to_owned(), |tenant| tenant.name().to_owned());
+            let meeting = key.meeting.to_string();
+            meetings.push(MeetingStatus {
+                tenant,
+                meeting,
+                server: view.record.name.clone(),
+                people: view.participants,
+            });
+        }
+    }
+    serde_json::to_vec(&meetings).unwrap_or_default()
+}
+
 /// Gauges are written anew at each scrape, so that removed servers and tenants leave no series behind.
 pub fn write_gauges(shared: &Shared) {
     let metrics = &shared.metrics;

@@ -15,12 +15,13 @@ use url::Url;
 use super::context::Context;
 use super::outcome::CliError;
 use super::output::{Report, Table};
+use super::trust;
 use crate::bbb::{self, Version};
 use crate::client::{BbbClient, Body, ClientSettings};
 use crate::clock::{Clock, Millis, SystemClock};
 use crate::config::{Config, EdgeMode, Problem, Problems, environment};
 use crate::store::{ServerRecord, TenantRecord};
-use crate::tls::{Tls, Weight};
+use crate::tls::{Servers, Tls, Weight};
 
 /// A `Date` header counts whole seconds and travels a while; more than this is a wrong clock.
 const MAX_SKEW: Duration = Duration::from_secs(5);
@@ -120,7 +121,8 @@ pub async fn try_online(config: Config, shown: &str, good: String) -> Report {
     servers.sort_by(|a, b| a.name.cmp(&b.name));
     let api = &context.config.api;
     let settings = ClientSettings { connect_timeout: api.connect_timeout, max_answer: api.max_answer };
-    let client = match BbbClient::new(&settings) {
+    let tls = Servers::load(context.config.tls.server_ca.as_deref());
+    let client = match tls.and_then(|tls| BbbClient::new(&settings, tls.into())) {
         Ok(client) => client,
         Err(problem) => {
             let json = json!({ "ok": false, "config": shown, "problems": [], "store": "ok", "client": problem });
@@ -219,11 +221,13 @@ fn version_in_words(version: &Version) -> String {
 
 fn report(
     shown: &str,
-    good: String,
+    mut good: String,
     servers: &[ServerRecord],
     findings: &[Finding],
     mut problems: Vec<String>,
 ) -> Report {
+    let insecure = trust::warnings(servers);
+    good.extend(insecure.iter().map(|warning| format!("\nwarning: {warning}")));
     let mut table = Table::new(&["SERVER", "RESULT", "VERSION", "MEETINGS", "CLOCK"]);
     let mut rows = Vec::new();
     for (server, finding) in servers.iter().zip(findings) {
@@ -250,7 +254,7 @@ fn report(
         text.push_str(&format!("\n\n{}", problems.join("\n")));
     }
     let is_bad = !problems.is_empty();
-    let json = json!({ "ok": !is_bad, "config": shown, "problems": problems, "store": "ok", "servers": rows });
+    let json = json!({ "ok": !is_bad, "config": shown, "problems": problems, "insecure": insecure, "store": "ok", "servers": rows });
     Report::new(text, json).failed_if(is_bad)
 }
 

@@ -12,11 +12,13 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::outcome::CliError;
 use super::output::{Report, Table, fields, or_dash};
+use super::status;
 use super::tenant_view::moment;
 use super::why;
 use crate::client::{BbbClient, ClientSettings};
 use crate::ids::{BbbMeetingId, ServerId, TenantId};
 use crate::store::{Known, Placement};
+use crate::tls::Servers;
 
 #[derive(Subcommand)]
 pub enum MeetingCommand {
@@ -84,18 +86,33 @@ async fn list(context: &Context, tenant: Option<&str>, server: Option<&str>) -> 
             && only_server.is_none_or(|server| placement.server == server)
     });
     placements.sort_by(|a, b| (a.claimed_at, &a.meeting).cmp(&(b.claimed_at, &b.meeting)));
-    let mut table = Table::new(&["MEETING", "TENANT", "SERVER", "PHASE", "CREATED"]);
+    let mut table = Table::new(&["MEETING", "TENANT", "SERVER", "PHASE", "PEOPLE", "CREATED"]);
+    let people = status::people(&context.config).await;
+    let of = |placement: &Placement| {
+        let key = (names.tenant(placement.tenant), placement.meeting.to_string());
+        people.as_ref().and_then(|people| people.get(&key))
+    };
     for placement in &placements {
         table.row(vec![
             placement.meeting.to_string(),
             names.tenant(placement.tenant),
             names.server(placement.server),
             placement.phase.as_str().into(),
+            or_dash(of(placement)),
             moment(placement.claimed_at),
         ]);
     }
-    let rows: Vec<Value> = placements.iter().map(|placement| names.meeting_json(placement)).collect();
-    Ok(Report::new(table.or("no meetings"), Value::Array(rows)))
+    let row = |placement| {
+        let mut row = names.meeting_json(placement);
+        row["people"] = json!(of(placement));
+        row
+    };
+    let rows: Vec<Value> = placements.iter().map(row).collect();
+    let mut text = table.or("no meetings");
+    if people.is_none() && !rows.is_empty() {
+        text.push_str(&format!("\n\n{}", status::UNKNOWN));
+    }
+    Ok(Report::new(text, Value::Array(rows)))
 }
 
 async fn show(context: &Context, which: &Which) -> Result<Report, CliError> {
@@ -137,7 +154,8 @@ async fn end(context: &Context, which: &Which) -> Result<Report, CliError> {
     };
     let api = &context.config.api;
     let settings = ClientSettings { connect_timeout: api.connect_timeout, max_answer: api.max_answer };
-    let client = BbbClient::new(&settings).map_err(CliError::Failed)?;
+    let tls = Servers::load(context.config.tls.server_ca.as_deref()).map_err(CliError::Failed)?;
+    let client = BbbClient::new(&settings, tls.into()).map_err(CliError::Failed)?;
     let password = placement.moderator_pw.as_ref();
     let called = name_on_server(context, &placement).await?;
     let reply = client.end(&server, &called, password, api.request_timeout).await.map_err(|error| {

@@ -32,6 +32,7 @@ mod tenant;
 mod tenant_param;
 mod tenant_secret;
 mod tenant_view;
+mod trust;
 mod value;
 mod why;
 

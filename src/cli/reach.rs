@@ -3,11 +3,12 @@
 use clap::Args;
 use url::{Host, Url};
 
+use super::trust::{self, TrustArgs};
 use super::value::Change;
 use crate::config::{ClientPrefix, ProxyOut};
 use crate::store::{Address, Reach};
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct ReachArgs {
     /// Where the server really is, instead of where DNS says that the name in its URL is; or `none`
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_address)]
@@ -21,6 +22,8 @@ pub struct ReachArgs {
     /// Whether it sees its name in front of /html5client in path mode: strip, keep, or auto (by its version)
     #[arg(long, value_name = "WORD", value_parser = parse_client_prefix)]
     pub client_prefix: Option<Change<ClientPrefix>>,
+    #[command(flatten)]
+    pub trust: TrustArgs,
 }
 
 impl ReachArgs {
@@ -41,6 +44,7 @@ impl ReachArgs {
         if let Some(prefix) = self.client_prefix {
             reach.client_prefix = prefix.value();
         }
+        self.trust.apply(&mut reach.trust);
     }
 }
 
@@ -57,7 +61,7 @@ pub fn check(reach: &Reach, url: &str) -> Result<(), String> {
     if reach.send_proxy == ProxyOut::Off && reach.send_proxy_port.is_some() {
         return Err("the port is for connections with a PROXY header; say which version (v1 or v2), too".into());
     }
-    Ok(())
+    trust::check(&reach.trust, url)
 }
 
 fn parse_address(text: &str) -> Result<Change<Address>, String> {
@@ -114,8 +118,7 @@ mod tests {
     #[test]
     fn switching_the_header_off_forgets_its_port() {
         let mut reach = Reach { send_proxy: ProxyOut::V2, send_proxy_port: Some(81), ..Reach::default() };
-        let args =
-            ReachArgs { address: None, send_proxy: Some(ProxyOut::Off), send_proxy_port: None, client_prefix: None };
+        let args = ReachArgs { send_proxy: Some(ProxyOut::Off), ..ReachArgs::default() };
         args.apply(&mut reach);
         assert_eq!(reach, Reach::default());
     }

@@ -14,6 +14,7 @@ use super::output::{Report, count};
 use super::reach::{self, ReachArgs};
 use super::secret::SecretArgs;
 use super::server_view::{details, overview, server_json};
+use super::status;
 use super::value::{Change, parse_algorithm, parse_cap, parse_region, parse_version, parse_weight};
 use crate::bbb::Algorithm;
 use crate::config::EdgeMode;
@@ -206,7 +207,8 @@ async fn add(context: &Context, wish: AddServer) -> Result<Report, CliError> {
 
 async fn list(context: &Context) -> Result<Report, CliError> {
     let meetings = context.meetings_by_server().await?;
-    Ok(overview(&context.store.servers().await?, &meetings))
+    let healths = status::healths(&context.config).await;
+    Ok(overview(&context.store.servers().await?, &meetings, healths.as_ref()))
 }
 
 async fn show(context: &Context, name: &str) -> Result<Report, CliError> {

@@ -116,11 +116,37 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
 
 /// What the running server says, `None` if none answers.
 async fn ask(config: &Config) -> Option<Live> {
+    fetch(config, "status").await
+}
+
+/// Each server's health as the running Usher has it; `None` if none answers.
+pub async fn healths(config: &Config) -> Option<HashMap<String, String>> {
+    let live = ask(config).await?;
+    Some(live.servers.into_iter().map(|server| (server.name, server.health)).collect())
+}
+
+/// People in each meeting, by tenant and the meeting's id, as the running Usher has them; `None` if none answers.
+pub async fn people(config: &Config) -> Option<HashMap<(String, String), u64>> {
+    let meetings: Vec<LiveMeeting> = fetch(config, "meetings").await?;
+    Some(meetings.into_iter().map(|one| ((one.tenant, one.meeting), one.people)).collect())
+}
+
+/// What a list says below itself where nobody knows more than the store.
+pub const UNKNOWN: &str = "Usher is not running here, or its admin listener does not answer: `-` is not known";
+
+#[derive(Deserialize)]
+struct LiveMeeting {
+    tenant: String,
+    meeting: String,
+    people: u64,
+}
+
+async fn fetch<T: serde::de::DeserializeOwned>(config: &Config, what: &str) -> Option<T> {
     let listen = config.admin.listen?;
     let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
     // This machine asks itself, by an address that no certificate needs to name; nothing secret is said.
     let client = reqwest::Client::builder().timeout(STATUS_TIMEOUT).no_proxy().tls_danger_accept_invalid_certs(true);
-    let answer = client.build().ok()?.get(format!("{scheme}://{}/api/v1/status", reachable(listen)));
+    let answer = client.build().ok()?.get(format!("{scheme}://{}/api/v1/{what}", reachable(listen)));
     let answer = answer.send().await.ok()?;
     if !answer.status().is_success() {
         return None;

@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, DATE};
 
 use crate::bbb::BadAnswer;
 use crate::clock::Millis;
+use crate::tls;
 
 /// A complete HTTP answer.
 #[derive(Clone, Debug)]
@@ -102,39 +103,13 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        if let Some(tls) = tls_error(cause) {
-            return about_tls(tls);
+        if let Some(error) = tls::tls_error(cause) {
+            return tls::in_words(error);
         }
         text = cause.to_string();
         next = cause.source();
     }
-    text
-}
-
-/// I/O errors hide from `source` what they wrap, here one in another.
-fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    match cause.downcast_ref::<std::io::Error>() {
-        Some(wrapping) => tls_error(wrapping.get_ref()?),
-        None => cause.downcast_ref(),
-    }
-}
-
-/// Certificates in an operator's words.
-fn about_tls(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
-    let rustls::Error::InvalidCertificate(bad) = error else { return format!("TLS: {error}") };
-    match bad {
-        Bad::Expired | Bad::ExpiredContext { .. } => "TLS: the server's certificate has expired".to_owned(),
-        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-            "TLS: the server's certificate is not valid yet; check the clocks".to_owned()
-        }
-        Bad::NotValidForName => "TLS: the server's certificate is for another name".to_owned(),
-        Bad::NotValidForNameContext { presented, .. } => {
-            format!("TLS: the server's certificate is for another name: {}", presented.join(", "))
-        }
-        Bad::UnknownIssuer => "TLS: the issuer of the server's certificate is not trusted here".to_owned(),
-        other => format!("TLS: the server's certificate is refused: {other}"),
-    }
+    tls::cut_short(&text).unwrap_or(text)
 }
 
 #[cfg(test)]

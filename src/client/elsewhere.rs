@@ -1,69 +1,85 @@
-//! Connections of calls to servers that are not where DNS says (`Reach::address`).
+//! Connections of calls to servers that are not where DNS says (`Reach::address`), or prove themselves in a way of their
+//! own (`Reach::trust`).
 //!
-//! The URL keeps its name, because certificates and `Host` go by it; only the question where that name is gets another
-//! answer. Each address has pools of its own: a connection is never used for a server that has moved away from it.
+//! Mostly the URL keeps its name, because certificates and `Host` go by it; only the question where that name is gets another
+//! answer. Each way has pools of its own: a connection is never used for a server that has moved away from it, nor for one
+//! that is trusted otherwise.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use rustls::ClientConfig;
-use rustls_platform_verifier::ConfigVerifierExt;
 use url::{Position, Url};
 
 use super::{CallError, ClientSettings, Pools, builder, built};
-use crate::store::Address;
+use crate::store::{Authorities, Reach, Trust};
+use crate::tls;
 
-/// Addresses whose pools are kept. More than any pool has servers; addresses that are no longer used count too.
-const MOST_ADDRESSES: usize = 4096;
+/// Ways whose pools are kept. More than any pool has servers; those that are no longer used count too.
+const MOST_WAYS: usize = 4096;
 
 pub(super) struct Elsewhere {
     settings: ClientSettings,
-    /// One for all, made at the first need: it reads all authorities of the machine.
-    tls: OnceLock<Result<ClientConfig, String>>,
-    pools: Mutex<HashMap<String, Pools>>,
+    tls: Arc<tls::Servers>,
+    pools: Mutex<HashMap<Way, Pools>>,
+}
+
+/// What decides whether two servers may share connections.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Way {
+    /// Where to connect to; `None` for where DNS says that the URL's name is.
+    host: Option<String>,
+    trust: Trust,
 }
 
 impl Elsewhere {
-    pub fn new(settings: &ClientSettings) -> Self {
-        Self { settings: settings.clone(), tls: OnceLock::new(), pools: Mutex::default() }
+    pub fn new(settings: &ClientSettings, tls: Arc<tls::Servers>) -> Self {
+        Self { settings: settings.clone(), tls, pools: Mutex::default() }
     }
 
-    /// The pools of an address.
-    pub fn pools(&self, address: &Address) -> Result<Pools, CallError> {
-        if let Some(pools) = self.pools.lock().get(&address.host) {
+    /// The pools of a way.
+    pub fn pools(&self, way: Way) -> Result<Pools, CallError> {
+        if let Some(pools) = self.pools.lock().get(&way) {
             return Ok(pools.clone());
         }
-        let pool = || self.pool(&address.host).map_err(CallError::NotSent);
+        let pool = || self.pool(&way).map_err(CallError::NotSent);
         let made = Pools { calls: pool()?, polls: pool()? };
         let mut pools = self.pools.lock();
-        if pools.len() >= MOST_ADDRESSES {
+        if pools.len() >= MOST_WAYS {
             pools.clear();
         }
         // Somebody else may have been quicker; connections are to be in one place.
-        Ok(pools.entry(address.host.clone()).or_insert(made).clone())
+        Ok(pools.entry(way).or_insert(made).clone())
     }
 
-    fn pool(&self, host: &str) -> Result<reqwest::Client, String> {
-        let tls = self.tls.get_or_init(|| {
-            let mut tls = ClientConfig::with_platform_verifier().map_err(|error| error.to_string())?;
-            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Ok(tls)
-        });
-        let tls = tls.clone()?;
-        built(builder(&self.settings).dns_resolver(There(host.to_owned())).tls_backend_preconfigured(tls))
+    fn pool(&self, way: &Way) -> Result<reqwest::Client, String> {
+        let tls = self.tls.settings(way.trust.ca.as_ref().map(Authorities::pem), way.trust.insecure)?;
+        let builder = builder(&self.settings).tls_backend_preconfigured((*tls).clone());
+        built(match &way.host {
+            Some(host) => builder.dns_resolver(There(host.clone())),
+            None => builder,
+        })
     }
 }
 
-/// The URL that leads to the address, and what `Host` has to say if that is not the URL's own.
-pub(super) fn addressed(mut url: Url, address: &Address) -> (Url, Option<String>) {
-    let Some(port) = address.port else { return (url, None) };
-    let host = url[Position::BeforeHost..Position::AfterPort].to_owned();
-    // A URL with a host takes any port.
-    let _ = url.set_port(Some(port));
-    (url, Some(host))
+/// The way, the URL that leads there, and what `Host` has to say if that is not the URL's own.
+pub(super) fn addressed(mut url: Url, reach: &Reach) -> (Way, Url, Option<String>) {
+    let own = url[Position::BeforeHost..Position::AfterPort].to_owned();
+    let mut host = reach.address.as_ref().map(|address| address.host.clone());
+    if let Some(name) = &reach.trust.name {
+        let bare = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+        host = host.or(Some(bare));
+        // What is asked for and checked is the URL's name. A URL with a host takes any other.
+        let _ = url.set_host(Some(name));
+    }
+    if let Some(port) = reach.address.as_ref().and_then(|address| address.port) {
+        // A URL with a host takes any port.
+        let _ = url.set_port(Some(port));
+    }
+    let is_own = url[Position::BeforeHost..Position::AfterPort] == own;
+    (Way { host, trust: reach.trust.clone() }, url, (!is_own).then_some(own))
 }
 
 /// Whatever name is asked for, it is there.
@@ -86,14 +102,38 @@ impl Resolve for There {
 mod tests {
     use super::*;
 
+    fn to(url: &Url, address: &str, name: Option<&str>) -> (Option<String>, String, Option<String>) {
+        let trust = Trust { name: name.map(str::to_owned), ..Trust::default() };
+        let address = (!address.is_empty()).then(|| address.parse().unwrap());
+        let (way, url, host) = addressed(url.clone(), &Reach { address, trust, ..Reach::default() });
+        (way.host, url.into(), host)
+    }
+
     #[test]
     fn a_port_of_its_own_leaves_the_host_as_the_url_has_it() {
         let url = Url::parse("https://bbb1.example.org:8443/bigbluebutton/api/?a=b").unwrap();
-        let (to, host) = addressed(url.clone(), &"10.0.0.5:444".parse().unwrap());
-        assert_eq!(to.as_str(), "https://bbb1.example.org:444/bigbluebutton/api/?a=b");
-        assert_eq!(host.as_deref(), Some("bbb1.example.org:8443"));
-        assert_eq!(addressed(url.clone(), &"10.0.0.5".parse().unwrap()), (url, None));
+        let there = Some("10.0.0.5".to_owned());
+        let (host, at, said) = to(&url, "10.0.0.5:444", None);
+        assert_eq!(at, "https://bbb1.example.org:444/bigbluebutton/api/?a=b");
+        assert_eq!((host, said.as_deref()), (there.clone(), Some("bbb1.example.org:8443")));
+        assert_eq!(to(&url, "10.0.0.5", None), (there, url.clone().into(), None));
         let usual = Url::parse("https://bbb1.example.org/").unwrap();
-        assert_eq!(addressed(usual, &"10.0.0.5:444".parse().unwrap()).1.as_deref(), Some("bbb1.example.org"));
+        assert_eq!(to(&usual, "10.0.0.5:444", None).2.as_deref(), Some("bbb1.example.org"));
+    }
+
+    #[test]
+    fn a_certificates_name_is_asked_for_where_the_server_is() {
+        let url = Url::parse("https://bbb1.example.org:8443/x").unwrap();
+        let name = Some("proof.example");
+        let (host, at, said) = to(&url, "", name);
+        assert_eq!((host.as_deref(), at.as_str()), (Some("bbb1.example.org"), "https://proof.example:8443/x"));
+        assert_eq!(said.as_deref(), Some("bbb1.example.org:8443"));
+        let (host, at, said) = to(&url, "10.0.0.5:444", name);
+        assert_eq!((host.as_deref(), at.as_str()), (Some("10.0.0.5"), "https://proof.example:444/x"));
+        assert_eq!(said.as_deref(), Some("bbb1.example.org:8443"));
+        let by_address = Url::parse("https://[fd00::1]/x").unwrap();
+        let (host, at, said) = to(&by_address, "", name);
+        assert_eq!((host.as_deref(), at.as_str()), (Some("fd00::1"), "https://proof.example/x"));
+        assert_eq!(said.as_deref(), Some("[fd00::1]"));
     }
 }

@@ -22,7 +22,8 @@ pub use typed::ok;
 use elsewhere::{Elsewhere, addressed};
 
 use crate::bbb;
-use crate::store::ServerRecord;
+use crate::store::{ServerRecord, Trust};
+use crate::tls;
 
 /// Limits of all calls.
 #[derive(Clone, Debug)]
@@ -59,10 +60,12 @@ struct Pools {
 }
 
 impl BbbClient {
-    /// Fails only if the system's certificate roots cannot be used.
-    pub fn new(settings: &ClientSettings) -> Result<Self, String> {
-        let pools = Pools { calls: built(builder(settings))?, polls: built(builder(settings))? };
-        Ok(Self { pools, elsewhere: Arc::new(Elsewhere::new(settings)), max_answer: settings.max_answer })
+    /// `tls` says whom we believe. Fails only if the system's certificate roots cannot be used.
+    pub fn new(settings: &ClientSettings, tls: Arc<tls::Servers>) -> Result<Self, String> {
+        let usual = tls.settings(None, false)?;
+        let pool = || built(builder(settings).tls_backend_preconfigured((*usual).clone()));
+        let pools = Pools { calls: pool()?, polls: pool()? };
+        Ok(Self { pools, elsewhere: Arc::new(Elsewhere::new(settings, tls)), max_answer: settings.max_answer })
     }
 
     /// Calls `name` with `query` (without checksum), at most `limit` in all.
@@ -111,9 +114,11 @@ impl BbbClient {
         url: Url,
         pool: impl Fn(&Pools) -> &reqwest::Client,
     ) -> Result<reqwest::RequestBuilder, CallError> {
-        let Some(address) = &server.reach.address else { return Ok(pool(&self.pools).request(method, url)) };
-        let (url, host) = addressed(url, address);
-        let request = pool(&self.elsewhere.pools(address)?).request(method, url);
+        if server.reach.address.is_none() && server.reach.trust == Trust::default() {
+            return Ok(pool(&self.pools).request(method, url));
+        }
+        let (way, url, host) = addressed(url, &server.reach);
+        let request = pool(&self.elsewhere.pools(way)?).request(method, url);
         Ok(match host {
             Some(host) => request.header(HOST, host),
             None => request,

@@ -150,7 +150,7 @@ pub fn config() -> Config {
     Config {
         listen: listen(),
         admin: Admin { listen: Some(loopback(ADMIN_PORT)), tls: None, client_ca: None },
-        tls: Tls { certificates: Vec::new(), hsts: None, challenge_webroot: None },
+        tls: Tls { certificates: Vec::new(), hsts: None, challenge_webroot: None, server_ca: None },
         store: StoreConfig { url: StoreUrl::Sqlite(PathBuf::from(STORE_FILE)) },
         api: api(),
         edge: Edge {
@@ -201,7 +201,7 @@ pub fn config() -> Config {
             fanouts_per_tenant: FANOUTS_PER_TENANT,
             exempt: exempt(),
         },
-        log: Log { format: LogFormat::Text, level: log::LevelFilter::Info, access: true },
+        log: Log { format: LogFormat::Text, level: log::LevelFilter::Info, access: true, libraries: false },
         process: Process { threads: 0, grace_stop: GRACE_STOP, grace_upgrade: GRACE_UPGRADE, upgrade_socket: None },
         sources: Sources(BTreeMap::new()),
     }

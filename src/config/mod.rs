@@ -6,6 +6,7 @@
 
 mod check;
 mod defaults;
+mod journal;
 mod l4;
 mod load;
 mod problem;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use defaults::{ADMIN_CONNECTIONS, MAX_HEAD};
+pub use journal::is_journal_reading;
 pub use l4::*;
 pub use load::*;
 pub use problem::{Problem, Problems};
@@ -117,6 +119,7 @@ impl Config {
             ("admin.listen", self.admin.listen != new.admin.listen),
             ("l4.listener", self.l4.sockets() != new.l4.sockets()),
             ("admin.cert", self.admin.tls.is_some() != new.admin.tls.is_some()),
+            ("tls.server_ca", self.tls.server_ca != new.tls.server_ca),
             ("store.url", self.store.url != new.store.url),
             ("api.connect_timeout", self.api.connect_timeout != new.api.connect_timeout),
             ("api.max_answer", self.api.max_answer != new.api.max_answer),

@@ -79,6 +79,7 @@ impl Keys<'_> {
         self.read("tls.certificates", &mut config.tls.certificates, value::certificates);
         self.read("tls.hsts", &mut config.tls.hsts, value::hsts_or_none);
         self.read("tls.challenge_webroot", &mut config.tls.challenge_webroot, value::file_or_none);
+        self.read("tls.server_ca", &mut config.tls.server_ca, value::file_or_none);
         self.site(config);
         self.read("store.url", &mut config.store.url, value::store_url);
     }
@@ -240,6 +241,7 @@ impl Keys<'_> {
         ];
         self.read("log.level", &mut config.log.level, |found| value::word(found, &words));
         self.read("log.access", &mut config.log.access, value::flag);
+        self.read("log.libraries", &mut config.log.libraries, value::flag);
         self.read("process.threads", &mut config.process.threads, value::whole);
         self.read("process.grace_stop", &mut config.process.grace_stop, value::duration);
         self.read("process.grace_upgrade", &mut config.process.grace_upgrade, value::duration);

@@ -56,6 +56,8 @@ pub struct Tls {
     pub hsts: Option<String>,
     /// The folder of an ACME client's HTTP-01 tokens: what certbot calls webroot.
     pub challenge_webroot: Option<PathBuf>,
+    /// PEM file of authorities whose BBB servers are believed, beside those that this machine knows.
+    pub server_ca: Option<PathBuf>,
 }
 
 /// A certificate with its chain, and its key: PEM files.
@@ -289,6 +291,8 @@ pub struct Log {
     pub level: log::LevelFilter,
     /// Write one line per request.
     pub access: bool,
+    /// What libraries say is written, too.
+    pub libraries: bool,
 }
 
 /// How log lines look.

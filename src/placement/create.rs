@@ -145,8 +145,6 @@ impl Placer {
                     "The server of this meeting does not answer. Try again in {rest} seconds."
                 )));
             }
-            info!(server = server.name.as_str(), meeting = view.key.meeting.as_str(), down_for = down_for.as_secs();
-                "meeting is created elsewhere, its server stays down");
             return Ok(Fate::Moves(Some(eviction_of(view, now))));
         }
         if server.state == ServerState::Enabled {
@@ -273,6 +271,11 @@ impl Placer {
             }
         };
         self.ledger.note_version(key, choice.server, version);
+        if eviction.is_some() {
+            let down_for = view.down_since.map_or(Duration::ZERO, |since| self.clock.now().since(since));
+            info!(server = view.record.name.as_str(), to = server.name.as_str(), meeting = key.meeting.as_str(),
+                down_for_s = down_for.as_secs(); "meeting is created elsewhere, its server stays down");
+        }
         self.reload_evictions().await;
         self.metrics.placements.with_label_values(&[&server.name, choice.reason]).inc();
         let mut reserved = Reservation { placer: self, key, server: choice.server, version, kept: false };

@@ -3,6 +3,7 @@
 //!
 //! The rules (hysteresis, own network fault) are `pool::HealthBook`'s; this file only gives it a lock, a clock and ears.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use log::{info, warn};
@@ -23,13 +24,22 @@ pub struct Monitor {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
+    /// Since when servers are not `up` that were.
+    left: Mutex<HashMap<ServerId, Millis>>,
     /// Wakes the watch: servers changed.
     pub(super) wake: Notify,
 }
 
 impl Monitor {
     pub fn new(settings: HealthSettings, ledger: Arc<Ledger>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
-        Self { book: Mutex::new(HealthBook::new(settings)), ledger, metrics, clock, wake: Notify::new() }
+        Self {
+            book: Mutex::new(HealthBook::new(settings)),
+            ledger,
+            metrics,
+            clock,
+            left: Mutex::default(),
+            wake: Notify::new(),
+        }
     }
 
     pub fn set_settings(&self, settings: HealthSettings) {
@@ -112,7 +122,19 @@ impl Monitor {
             Health::Suspect => {
                 warn!(server = name, from = from, to = to, reason = reason; "server is suspect, no new meetings there")
             }
-            Health::Up | Health::Unknown => info!(server = name, from = from, to = to; "server health changed"),
+            Health::Up | Health::Unknown => match self.away(transition) {
+                Some(after) => info!(server = name, from = from, to = to, after_s = after; "server health changed"),
+                None => info!(server = name, from = from, to = to; "server health changed"),
+            },
         }
+        if transition.from == Health::Up {
+            self.left.lock().insert(transition.server, self.clock.now());
+        }
+    }
+
+    /// For how many seconds a server was not `up` that is so again.
+    fn away(&self, transition: &Transition) -> Option<u64> {
+        let since = self.left.lock().remove(&transition.server).filter(|_| transition.to == Health::Up)?;
+        Some(self.clock.now().since(since).as_secs())
     }
 }

@@ -29,6 +29,8 @@ pub struct Facts {
     pub carried: Option<Carried>,
     /// Refused as part of a flood: answered late, without a line in the log, and the connection is closed.
     pub flooding: bool,
+    /// The meeting that a failed call was about.
+    pub meeting: Option<String>,
 }
 
 /// What the edge brought back.
@@ -104,13 +106,13 @@ impl Access {
         let server = answer.server.as_ref().map_or("-", |server| server.name.as_str());
         if let Some(reason) = answer.reason.as_deref().filter(|_| answer.blame != Some(Blame::Client)) {
             log::warn!(request_id = request.id.as_str(), tenant = tenant_name, call = call, server = server,
-                key = answer.result, reason = reason; "call failed");
+                meeting = facts.meeting.as_deref().unwrap_or("-"), key = answer.result, reason = reason; "call failed");
         }
         if log_access {
             let client = request.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
             log::info!(target: "usher::access", request_id = request.id.as_str(), client = client.as_str(),
                 method = request.method.as_str(), route = route.label(), tenant = tenant_name, call = call,
-                status = answer.status, result = facts.carried.and_then(|carried| carried.broken).unwrap_or(answer.result), server = server, bytes = bytes,
+                status = answer.status, result = facts.carried.and_then(|carried| carried.broken).unwrap_or(answer.result), server = server, meeting = facts.meeting.as_deref().unwrap_or("-"), bytes = bytes,
                 duration_ms = millis(took), upstream_ms = millis(answer.upstream.unwrap_or_default()); "request");
         }
     }

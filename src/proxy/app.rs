@@ -71,7 +71,7 @@ enum Head {
 impl PublicApp {
     pub fn new(shared: Arc<Shared>) -> Self {
         let access = Access::new(shared.metrics.clone());
-        let edge = Edge::new(&shared.metrics);
+        let edge = Edge::new(&shared.metrics, shared.tls.servers.clone());
         Self { shared, access, edge }
     }
 

@@ -65,7 +65,7 @@ pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
     let tls = load_tls(&config, &metrics)?;
     let client_settings =
         ClientSettings { connect_timeout: config.api.connect_timeout, max_answer: config.api.max_answer };
-    let client = BbbClient::new(&client_settings).map_err(ServeError::Start)?;
+    let client = BbbClient::new(&client_settings, tls.servers.clone()).map_err(ServeError::Start)?;
     let monitor = Arc::new(Monitor::new(health_settings(&config), ledger.clone(), metrics.clone(), clock.clone()));
     let placer =
         Arc::new(Placer::new(clock, ledger, store, client, monitor, metrics.clone(), placer_settings(&config)));

@@ -15,8 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::upgrade::Succession;
-use super::{certificates, reload};
-use crate::config::Config;
+use super::{certificates, reload, remind};
+use crate::config::{Config, StoreUrl};
 use crate::placement::{FOLLOW_EVERY, WatchSettings, watch_servers};
 use crate::process::Shared;
 
@@ -106,7 +106,13 @@ impl Background {
         let config = self.shared.config.load_full();
         let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let (http, https) = (list(&config.listen.http), list(&config.listen.https));
-        info!(http = http.as_str(), https = https.as_str(), version = env!("CARGO_PKG_VERSION"); "serving");
+        let admin = config.admin.listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        let l4 = config.l4.listeners.iter().map(|one| format!("{}={}", one.name, list(&one.listen)));
+        let l4 = l4.collect::<Vec<_>>().join(" ");
+        let file = self.config_path.as_deref().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
+        let StoreUrl::Sqlite(store) = &config.store.url;
+        info!(http = http.as_str(), https = https.as_str(), admin = admin.as_str(), l4 = l4.as_str(),
+            config = file.as_str(), store:% = store.display(), version = env!("CARGO_PKG_VERSION"); "serving");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 }
@@ -122,6 +128,7 @@ impl BackgroundService for Background {
                 self.tick_ledger(),
                 self.reload_on_hangup(),
                 certificates::watch(self.shared.clone()),
+                remind::remind(self.shared.clone()),
                 self.succession.follow_signal(),
                 self.open(ready),
             )

@@ -10,6 +10,7 @@ mod certificates;
 mod door;
 mod listening;
 mod reload;
+mod remind;
 mod sockets;
 mod stop;
 mod upgrade;
@@ -27,7 +28,7 @@ pub use stop::Stop;
 pub use upgrade::detach;
 
 use crate::admin::AdminApp;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::l4::L4App;
 use crate::process::Shared;
 use crate::proxy::PublicApp;
@@ -157,13 +158,13 @@ impl Server {
 
 /// `usher serve`: prepares, runs, and returns after SIGTERM or SIGINT.
 pub fn run(config: Config, config_path: Option<PathBuf>, start: Start) -> Result<(), ServeError> {
-    crate::log::start(config.log.format, config.log.level);
+    crate::log::start(&config.log, config::is_journal_reading());
     Server::prepare(config, config_path, start)?.run(Stop::on_signals())
 }
 
 /// The same inside another program, with another way to stop. Must not be called inside a runtime.
 pub fn run_until(stop: Stop, config: Config, config_path: Option<PathBuf>) -> Result<(), ServeError> {
-    crate::log::start(config.log.format, config.log.level);
+    crate::log::start(&config.log, config::is_journal_reading());
     Server::prepare(config, config_path, Start::Fresh)?.run(stop)
 }
 

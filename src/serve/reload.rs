@@ -28,7 +28,7 @@ pub fn reload(shared: &Shared, path: Option<&Path>) -> Option<Arc<Config>> {
     for key in old.restart_needed(&config) {
         warn!(key = key; "changed in the file, takes effect at the next restart");
     }
-    ::log::set_max_level(config.log.level);
+    crate::log::change(&config.log);
     shared.placer.ledger.set_settings(ledger_settings(&config), shared.placer.clock.now());
     shared.placer.monitor.set_settings(health_settings(&config));
     shared.placer.settings.store(Arc::new(placer_settings(&config)));

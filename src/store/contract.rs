@@ -65,6 +65,7 @@ pub fn server(name: &str) -> ServerRecord {
             send_proxy: ProxyOut::V2,
             send_proxy_port: Some(u16::MAX),
             client_prefix: Some(ClientPrefix::Keep),
+            trust: Trust { ca: Some(Authorities::new("PEM")), name: Some("bbb.example".to_owned()), insecure: true },
         },
     }
 }

@@ -10,6 +10,7 @@ mod contract;
 mod reach;
 mod record;
 mod sqlite;
+mod trust;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 pub use reach::{Address, Reach};
 pub use record::*;
 pub use sqlite::{BackupSummary, SqliteStore, restore, verify_backup};
+pub use trust::{Authorities, Trust};
 
 use crate::config::{StoreConfig, StoreUrl};
 use crate::ids::{InternalId, MeetingKey, ServerId, TenantId};

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use url::Host;
 
+use super::Trust;
 use crate::config::{ClientPrefix, ProxyOut};
 
 /// The operator's word on the way to a server; `Reach::default()` goes by URL and DNS, as for most servers.
@@ -20,6 +21,7 @@ pub struct Reach {
     pub send_proxy_port: Option<u16>,
     /// Whether it sees its prefix in front of `/html5client`; `None` goes by its version.
     pub client_prefix: Option<ClientPrefix>,
+    pub trust: Trust,
 }
 
 /// A host, and a port if it is another than the URL's.

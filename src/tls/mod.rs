@@ -10,28 +10,45 @@ mod live;
 mod names;
 mod pair;
 mod provider;
+mod servers;
 mod terms;
 mod trouble;
+mod words;
+
+use std::sync::Arc;
 
 use crate::clock::Millis;
 use crate::config::Config;
 
 pub use live::{Certificates, Outcome};
 pub use provider::install as install_provider;
+pub use servers::{Servers, describe, pem_file};
 pub use terms::Terms;
 pub use trouble::{Trouble, Weight};
+pub use words::{cut_short, in_words, io_in_words, tls_error};
 
 /// TLS of all listeners of a process.
 pub struct Tls {
     pub public: Terms,
     pub admin: Terms,
+    /// Towards BBB servers.
+    pub servers: Arc<Servers>,
 }
 
 impl Tls {
     /// Reads everything that `config` names; what cannot be read is in the outcome, and nobody is shown anything of it.
     pub fn load(config: &Config, now: Millis) -> Result<(Self, Outcome), rustls::Error> {
-        let tls = Self { public: Terms::public()?, admin: Terms::admin()? };
-        let outcome = tls.reload(config, now);
+        let (servers, unusable) = match Servers::load(config.tls.server_ca.as_deref()) {
+            Ok(servers) => (servers, None),
+            Err(problem) => (Servers::default(), Some(problem)),
+        };
+        let tls = Self { public: Terms::public()?, admin: Terms::admin()?, servers: Arc::new(servers) };
+        let mut outcome = tls.reload(config, now);
+        if let Some(problem) = unusable {
+            let mut troubles = trouble::Troubles::of(config, "tls.server_ca", "");
+            troubles.add(Weight::Unusable, "", problem);
+            outcome.troubles.append(&mut troubles.found);
+        }
         Ok((tls, outcome))
     }
 

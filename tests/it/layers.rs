@@ -160,6 +160,10 @@ fn only_the_configuration_and_named_commands_read_files_and_the_environment() {
         "store/sqlite/",
         // Certificates and keys, which are read again whenever they change.
         "tls/pair.rs",
+        // Authorities for BBB servers: at the start, and what an operator names on the command line.
+        "tls/servers.rs",
+        // What /proc tells of this process.
+        "admin/own.rs",
         // Tokens of certificate authorities, put there by an ACME client.
         "proxy/challenge.rs",
         // The socket by which one process takes over from another.

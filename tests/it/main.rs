@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod alerts;
 mod calls;
 mod checksums;
 mod commands;
@@ -38,4 +39,5 @@ mod store_races;
 mod store_trouble;
 mod tenants;
 mod tls;
+mod trusting;
 mod upgrading;

@@ -206,6 +206,9 @@ fn server_changes(old: &ServerRecord, new: &ServerRecord) -> Vec<String> {
     changes.compare("send_proxy", before.send_proxy.as_str(), after.send_proxy.as_str());
     changes.compare("send_proxy_port", or_none(&before.send_proxy_port), or_none(&after.send_proxy_port));
     changes.compare("client_prefix", client_prefix_word(before), client_prefix_word(after));
+    changes.note("ca changed", before.trust.ca != after.trust.ca);
+    changes.compare("tls_name", or_none(&before.trust.name), or_none(&after.trust.name));
+    changes.compare("insecure", before.trust.insecure, after.trust.insecure);
     changes.0
 }
 

@@ -14,11 +14,12 @@ use super::super::reach::{self, parse_client_prefix, parse_send_proxy};
 use super::super::secret::{from_environment, from_file};
 use super::super::server::sorted;
 use super::super::tenant_param::checked_rule;
+use super::super::trust;
 use super::super::value::parse_weight;
 use crate::bbb::Algorithm;
 use crate::config::ProxyOut;
 use crate::ids::Secret;
-use crate::store::{ParamRule, Reach, ServerRecord, ServerState};
+use crate::store::{ParamRule, Reach, ServerRecord, ServerState, Trust};
 
 /// Largest file read, bytes; ten thousand servers fit.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
@@ -98,6 +99,10 @@ struct RawServer {
     send_proxy: Option<String>,
     send_proxy_port: Option<u16>,
     client_prefix: Option<String>,
+    ca: Option<PathBuf>,
+    tls_name: Option<String>,
+    #[serde(default)]
+    insecure: bool,
 }
 
 #[derive(Deserialize)]
@@ -194,7 +199,7 @@ fn checked_server(raw: RawServer, taken: &[&str], folder: &Path) -> Result<Serve
         refuse_own_path(&name)?;
     }
     let within = |problem: String| format!("server {name}: {problem}");
-    let reach = checked_reach(&raw, url.as_str()).map_err(within)?;
+    let reach = checked_reach(&raw, url.as_str(), folder).map_err(within)?;
     let secret = one_secret(raw.secret, raw.secret_file, raw.secret_env, folder)
         .and_then(|secret| secret.ok_or_else(|| "give secret, secret_file or secret_env".into()))
         .map_err(within)?;
@@ -224,12 +229,17 @@ fn checked_server(raw: RawServer, taken: &[&str], folder: &Path) -> Result<Serve
     })
 }
 
-fn checked_reach(raw: &RawServer, url: &str) -> Result<Reach, String> {
+fn checked_reach(raw: &RawServer, url: &str, folder: &Path) -> Result<Reach, String> {
     let reach = Reach {
         address: raw.address.as_deref().map(str::parse).transpose()?,
         send_proxy: raw.send_proxy.as_deref().map_or(Ok(ProxyOut::Off), parse_send_proxy)?,
         send_proxy_port: raw.send_proxy_port,
         client_prefix: raw.client_prefix.as_deref().map(parse_client_prefix).transpose()?.and_then(|word| word.value()),
+        trust: Trust {
+            ca: raw.ca.as_deref().map(|file| trust::authorities(&folder.join(file))).transpose()?,
+            name: raw.tls_name.as_deref().map(trust::tls_name).transpose()?,
+            insecure: raw.insecure,
+        },
     };
     if reach.send_proxy_port == Some(0) {
         return Err("send_proxy_port must be above 0; leave it out to have none".into());

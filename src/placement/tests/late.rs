@@ -45,7 +45,7 @@ impl House {
         let monitor = Arc::new(Monitor::new(settings, ledger.clone(), metrics.clone(), clock.clone()));
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client_settings = ClientSettings { connect_timeout: Duration::from_secs(1), max_answer: 1 << 20 };
-        let client = BbbClient::new(&client_settings).unwrap();
+        let client = BbbClient::new(&client_settings, Arc::default()).unwrap();
         let placer_settings = PlacerSettings { failover_after: Duration::from_secs(1) };
         let placer = Placer::new(clock, ledger, Arc::new(store), client, monitor, metrics, placer_settings);
         placer.load().await.unwrap();

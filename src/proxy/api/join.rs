@@ -21,24 +21,24 @@ use crate::store::{ParamCall, ServerRecord, ServerState};
 /// What follows the signed part at most.
 const CHECKSUM_ROOM: usize = "&checksum=".len() + 128;
 
-pub fn join(mut caller: Caller<'_>) -> Answer {
+pub fn join(caller: &mut Caller<'_>) -> Answer {
     let key = match caller.meeting_key() {
         Ok(key) => key,
-        Err(error) => return failed(&caller, &error),
+        Err(error) => return failed(caller, &error),
     };
     if caller.params.get("fullName").is_none_or(str::is_empty) {
-        return failed(&caller, &ApiError::client("missingParamFullName", "You must specify a name for the attendee."));
+        return failed(caller, &ApiError::client("missingParamFullName", "You must specify a name for the attendee."));
     }
-    if let Some(page) = pace(&caller, &key) {
+    if let Some(page) = pace(caller, &key) {
         return page;
     }
     let ledger = &caller.shared.placer.ledger;
     match ledger.admit_join(&key, &caller.tenant.limits(), caller.now) {
-        Ok(ticket) => redirect(&mut caller, &ticket.record, ticket.called.as_str()),
+        Ok(ticket) => redirect(caller, &ticket.record, ticket.called.as_str()),
         Err(JoinRefusal::Unknown) => match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
-            Some(breakout) => redirect(&mut caller, &breakout.record, breakout.bbb_id.as_str()),
+            Some(breakout) => redirect(caller, &breakout.record, breakout.bbb_id.as_str()),
             None => failed(
-                &caller,
+                caller,
                 &ApiError::client(
                     "invalidMeetingIdentifier",
                     "The meeting ID that you supplied did not match any existing meetings",
@@ -48,17 +48,17 @@ pub fn join(mut caller: Caller<'_>) -> Answer {
         Err(JoinRefusal::TenantPeople { limit }) => {
             caller.shared.metrics.tenant_limit_hits.with_label_values(&[caller.tenant.name()]).inc();
             let text = format!("The limit of {limit} people is reached.");
-            failed(&caller, &ApiError::client("participantLimitReached", text))
+            failed(caller, &ApiError::client("participantLimitReached", text))
         }
         Err(JoinRefusal::ServerDown { .. }) => {
             let error = ApiError::server("serverUnavailable", "The server of this meeting does not answer.");
-            if wants_xml(&caller) {
+            if wants_xml(caller) {
                 return Answer::error(&error);
             }
             pages::waiting().failed_with("serverUnavailable", Blame::Server)
         }
         Err(JoinRefusal::ServerDisabled) => {
-            failed(&caller, &ApiError::client("serverUnavailable", "The server of this meeting is disabled."))
+            failed(caller, &ApiError::client("serverUnavailable", "The server of this meeting is disabled."))
         }
     }
 }

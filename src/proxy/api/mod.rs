@@ -107,7 +107,7 @@ pub async fn answer(
         // An unknown tenant must look like a wrong secret.
         None => Err(Answer::error(&ApiError::checksum())),
     };
-    let caller = match verified {
+    let mut caller = match verified {
         Ok(caller) => caller,
         Err(answer) if call == Call::Join => return join::refused(config, answer),
         Err(answer) => return answer,
@@ -120,14 +120,27 @@ pub async fn answer(
     if shared.process.has_company() {
         take_in_news(&caller).await;
     }
-    if call == Call::Join {
-        return join::join(caller);
+    let mut answer = match call {
+        Call::Join => join::join(&mut caller),
+        _ => match dispatch(&caller, inbound).await {
+            Ok(answer) => answer,
+            Err(error) if answers_in_json(call) => Answer::json_error(&error),
+            Err(error) => Answer::error(&error),
+        },
+    };
+    if answer.blame.is_some() {
+        name_meeting(&caller, &mut answer, facts);
     }
-    match dispatch(&caller, inbound).await {
-        Ok(answer) => answer,
-        Err(error) if answers_in_json(call) => Answer::json_error(&error),
-        Err(error) => Answer::error(&error),
+    answer
+}
+
+/// For the log of a call that failed: which meeting it was about, and where that is.
+fn name_meeting(caller: &Caller<'_>, answer: &mut Answer, facts: &mut Facts) {
+    let Ok(key) = caller.meeting_key() else { return };
+    if answer.server.is_none() {
+        answer.server = caller.shared.placer.ledger.find(&key).map(|view| view.record);
     }
+    facts.meeting = Some(key.meeting.as_str().to_owned());
 }
 
 async fn dispatch(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {

@@ -20,6 +20,7 @@ use crate::bbb::Method;
 use crate::config::{self, Config};
 use crate::proxy::body::{BodyFailure, Inbound};
 use crate::proxy::request::Request;
+use crate::tls;
 
 /// Room for an answer's head and a small body with it.
 const ROOM: usize = 8 * 1024;
@@ -27,9 +28,9 @@ const ROOM: usize = 8 * 1024;
 /// Why a request got no answer from its server.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    #[error("no connection: {0}")]
+    #[error("no connection: {}", tls::io_in_words(.0))]
     Connect(io::Error),
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", tls::io_in_words(.0))]
     Broken(io::Error),
     #[error("{0}")]
     BadReply(#[from] BadReply),

@@ -140,7 +140,8 @@ impl Place {
         let destination = Destination {
             host: reach.address.as_ref().map_or_else(|| bare.clone(), |address| address.host.clone()),
             port: reach.send_proxy_port.unwrap_or(port),
-            tls: (url.scheme() == "https").then_some(bare),
+            tls: (url.scheme() == "https").then(|| reach.trust.name.clone().unwrap_or(bare)),
+            trust: reach.trust.clone(),
             send_proxy: reach.send_proxy,
         };
         let prefix = reach.client_prefix.or_else(|| version.and_then(ClientPrefix::of_version));
@@ -173,7 +174,7 @@ mod tests {
 
     use crate::config::ProxyOut;
     use crate::ids::Secret;
-    use crate::store::Reach;
+    use crate::store::{Reach, Trust};
 
     fn place(url: &str, version: Option<&str>, change: impl FnOnce(&mut Reach)) -> Place {
         let mut reach = Reach::default();
@@ -192,6 +193,7 @@ mod tests {
             host: host.to_owned(),
             port,
             tls: tls.map(str::to_owned),
+            trust: Trust::default(),
             send_proxy,
         };
         let url = "https://BBB1.example:8443/bigbluebutton/api/";

@@ -41,6 +41,7 @@ use crate::error::Blame;
 use crate::metrics::Metrics;
 use crate::placement::Ledger;
 use crate::store::ServerRecord;
+use crate::tls;
 
 /// What all browsers' traffic of this process shares.
 pub struct Edge {
@@ -57,10 +58,10 @@ pub struct Edge {
 const ENCODERS: usize = 256;
 
 impl Edge {
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    pub(super) fn new(metrics: &Metrics, tls: Arc<tls::Servers>) -> Self {
         Self {
             places: Places::default(),
-            upstreams: Upstreams::default(),
+            upstreams: Upstreams::new(tls),
             assets: Assets::new(metrics),
             hop: new_request_id(),
             encoders: Arc::new(Semaphore::new(ENCODERS)),

@@ -8,14 +8,12 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::ConfigVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -24,6 +22,8 @@ use tokio_rustls::client::TlsStream;
 use crate::config::ProxyOut;
 use crate::proxy_protocol;
 use crate::relay;
+use crate::store::{Authorities, Trust};
+use crate::tls;
 
 /// Below nginx' keep-alive of 75 s, so that a kept connection is rarely a dead one.
 const KEPT: Duration = Duration::from_secs(50);
@@ -36,6 +36,7 @@ pub struct Destination {
     pub port: u16,
     /// The name that its certificate must have; `None` without TLS.
     pub tls: Option<String>,
+    pub trust: Trust,
     pub send_proxy: ProxyOut,
 }
 
@@ -54,8 +55,7 @@ enum Stream {
 /// Makes connections and keeps idle ones.
 #[derive(Default)]
 pub struct Upstreams {
-    /// Made at the first need: it reads all authorities of the machine, which nobody needs who redirects.
-    tls: OnceLock<Result<TlsConnector, String>>,
+    tls: Arc<tls::Servers>,
     idle: Mutex<HashMap<Destination, Vec<Idle>>>,
 }
 
@@ -65,6 +65,10 @@ struct Idle {
 }
 
 impl Upstreams {
+    pub fn new(tls: Arc<tls::Servers>) -> Self {
+        Self { tls, idle: Mutex::default() }
+    }
+
     /// A connection that was used before, for this client if servers are told of it, and looks alive.
     pub fn kept(&self, to: &Destination, client: Option<IpAddr>) -> Option<Wire> {
         let told = to.told(client);
@@ -126,7 +130,8 @@ impl Upstreams {
             stream.write_all(&proxy_protocol::write(to.send_proxy, source, stream.peer_addr()?)).await?;
         }
         let Some(name) = &to.tls else { return Ok(Wire { stream: Stream::Plain(stream), client }) };
-        let connector = self.tls.get_or_init(connector).as_ref().map_err(|error| io::Error::other(error.clone()))?;
+        let ca = to.trust.ca.as_ref().map(Authorities::pem);
+        let connector = TlsConnector::from(self.tls.settings(ca, to.trust.insecure).map_err(io::Error::other)?);
         let name = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
         let stream = Stream::Tls(Box::new(connector.connect(name, stream).await?));
         Ok(Wire { stream, client })
@@ -143,13 +148,6 @@ impl Destination {
 #[cfg(test)]
 pub(super) fn plain(stream: TcpStream) -> Wire {
     Wire { stream: Stream::Plain(stream), client: None }
-}
-
-fn connector() -> Result<TlsConnector, String> {
-    let mut config = ClientConfig::with_platform_verifier().map_err(|error| error.to_string())?;
-    // Servers speak HTTP/1.1 for WebSockets, and one reader of answers is enough.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 impl Wire {
@@ -228,7 +226,7 @@ mod tests {
     async fn destination(send_proxy: ProxyOut) -> (TcpListener, Destination) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        (listener, Destination { host: "127.0.0.1".to_owned(), port, tls: None, send_proxy })
+        (listener, Destination { host: "127.0.0.1".to_owned(), port, tls: None, trust: Trust::default(), send_proxy })
     }
 
     #[tokio::test]

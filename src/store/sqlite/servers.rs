@@ -9,7 +9,7 @@ use super::writer::Writing;
 use super::{journal, placements};
 use crate::config::{ClientPrefix, ProxyOut};
 use crate::ids::{Secret, ServerId};
-use crate::store::{Reach, ServerRecord, StoreError};
+use crate::store::{Authorities, Reach, ServerRecord, StoreError, Trust};
 
 pub fn all(connection: &Connection) -> Result<Vec<ServerRecord>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT * FROM servers ORDER BY id")?;
@@ -38,14 +38,21 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<ServerRecord> {
             send_proxy: word(row, "send_proxy", ProxyOut::of)?,
             send_proxy_port: row.get("send_proxy_port")?,
             client_prefix: maybe_word(row, "client_prefix", ClientPrefix::of)?,
+            trust: Trust {
+                ca: row.get::<_, Option<String>>("ca")?.map(Authorities::new),
+                name: row.get("tls_name")?,
+                insecure: row.get("insecure")?,
+            },
         },
     })
 }
 
 pub fn add(writing: &Writing<'_>, mut server: ServerRecord) -> Result<ServerRecord, StoreError> {
     let sql = "INSERT INTO servers (name, url, secret, state, weight, cores, nic_mbit, tags, region, checksum, version,
-               max_meetings, max_people, address, send_proxy, send_proxy_port, client_prefix)
-               VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) RETURNING id";
+               max_meetings, max_people, address, send_proxy, send_proxy_port, client_prefix, ca,
+               tls_name, insecure)
+               VALUES (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
+               RETURNING id";
     server.id = ServerId(0);
     server.id = write(writing, sql, &server)?.ok_or_else(|| StoreError::Failed("no id was given".to_owned()))?;
     note_configuration(writing)?;
@@ -55,7 +62,8 @@ pub fn add(writing: &Writing<'_>, mut server: ServerRecord) -> Result<ServerReco
 pub fn update(writing: &Writing<'_>, server: &ServerRecord) -> Result<(), StoreError> {
     let sql = "UPDATE servers SET name = ?2, url = ?3, secret = ?4, state = ?5, weight = ?6, cores = ?7, nic_mbit = ?8,
                tags = ?9, region = ?10, checksum = ?11, version = ?12, max_meetings = ?13, max_people = ?14,
-               address = ?15, send_proxy = ?16, send_proxy_port = ?17, client_prefix = ?18
+               address = ?15, send_proxy = ?16, send_proxy_port = ?17, client_prefix = ?18, ca = ?19,
+               tls_name = ?20, insecure = ?21
                WHERE id = ?1 RETURNING id";
     write(writing, sql, server)?.ok_or_else(|| gone(server.id))?;
     note_configuration(writing)
@@ -82,6 +90,9 @@ fn write(writing: &Writing<'_>, sql: &str, server: &ServerRecord) -> Result<Opti
         reach.send_proxy.as_str(),
         reach.send_proxy_port,
         reach.client_prefix.map(ClientPrefix::as_str),
+        reach.trust.ca.as_ref().map(Authorities::pem),
+        reach.trust.name,
+        reach.trust.insecure,
     ];
     let id = writing.connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional();
     match id {

@@ -404,6 +404,8 @@ async fn a_file_of_the_first_schema_is_opened_and_goes_on() {
     let to_first = "ALTER TABLE placements DROP COLUMN version; ALTER TABLE tenants DROP COLUMN max_requests; \
                     ALTER TABLE servers DROP COLUMN address; ALTER TABLE servers DROP COLUMN send_proxy; \
                     ALTER TABLE servers DROP COLUMN send_proxy_port; ALTER TABLE servers DROP COLUMN client_prefix; \
+                    ALTER TABLE servers DROP COLUMN ca; ALTER TABLE servers DROP COLUMN tls_name; \
+                    ALTER TABLE servers DROP COLUMN insecure; \
                     DELETE FROM refinery_schema_history WHERE version > 1";
     Connection::open(directory.path("usher.db")).unwrap().execute_batch(to_first).unwrap();
 
