@@ -27,6 +27,7 @@ help: ## list these commands
 
 .PHONY: demo
 demo: build-packages ## build release and run a complete playground on loopback; Ctrl-C removes it
+	@test -x "$(or $(CARGO_TARGET_DIR),target)/release/usher" || echo "Building Usher in release mode first: some 5 to 15 minutes, once; then the demo starts."
 	$(CARGO) build --release --locked
 	@$(CARGO) run --release --locked --quiet -- demo $(DEMO_ARGS)
 
