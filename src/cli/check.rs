@@ -1,6 +1,6 @@
 //! `usher check [--online]`: everything that is wrong, at once.
 //!
-//! Offline it reads the configuration and the certificates that it names. Online it opens the store, and asks every BBB server three things side by
+//! Offline it reads the configuration and the certificates that it names, and warns of who can reach too much or nothing. Online it opens the store, and asks every BBB server three things side by
 //! side: the version (is the address right?), getMeetings (is the secret right?) and, from the `Date` header, what time
 //! it believes it is: signed cookies, certificates and `createTime` all suffer from a wrong clock.
 
@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::context::Context;
+use super::exposure;
 use super::outcome::CliError;
 use super::output::{Report, Table};
 use super::trust;
-use crate::bbb::{self, Version};
+use crate::bbb::{self, Algorithm, Generation, Version};
 use crate::client::{BbbClient, Body, ClientSettings};
 use crate::clock::{Clock, Millis, SystemClock};
 use crate::config::{Config, EdgeMode, Problem, Problems, environment};
@@ -33,6 +34,7 @@ pub async fn run(file: Option<PathBuf>, online: bool) -> Result<Report, CliError
         Err(problems) => return Ok(bad(&shown, &problems, &[])),
     };
     let (tls, problems, mut warnings) = certificates(&config)?;
+    warnings.extend(exposure::warnings(&config));
     if !problems.0.is_empty() {
         return Ok(bad(&shown, &problems, &warnings));
     }
@@ -151,6 +153,8 @@ struct Finding {
     /// The server's clock minus ours, milliseconds.
     skew_ms: Option<i64>,
     problems: Vec<String>,
+    /// What does not fail the check.
+    notes: Vec<String>,
 }
 
 async fn examine(client: &BbbClient, server: &ServerRecord, limit: Duration) -> Finding {
@@ -163,7 +167,19 @@ async fn examine(client: &BbbClient, server: &ServerRecord, limit: Duration) -> 
         Ok(answer) => {
             finding.skew_ms = answer.told_at().and_then(|told| skew(told, SystemClock.now()));
             match bbb::read_version(&answer.body) {
-                Ok(version) => finding.version = Some(version_in_words(&version)),
+                Ok(version) => {
+                    let told = server.version.as_deref().and_then(Generation::parse);
+                    let ancient =
+                        Generation::parse(&version.api).filter(|api| *api < Generation { major: 2, minor: 0 });
+                    match version.generation().or(told).or(ancient) {
+                        Some(generation) => finding.notes.extend(too_old(generation)),
+                        None => finding.notes.push(format!(
+                            "it tells no version, so it is older than {}; Usher is made for {} and later: `usher server set {} --version VERSION` notes which it is",
+                            Generation::V2_6, Generation::V2_4, server.name
+                        )),
+                    }
+                    finding.version = Some(version_in_words(&version));
+                }
                 Err(_) => finding.problems.push(format!(
                     "{} answers (HTTP {}), but not as BigBlueButton: check the address",
                     server.url,
@@ -192,20 +208,50 @@ async fn signed_call(client: &BbbClient, server: &ServerRecord, limit: Duration)
         return Ok(list.meetings.len());
     }
     match bbb::read_reply(&answer.body) {
-        Ok(reply) if reply.key == "checksumError" => Err(format!(
-            "the secret is wrong, or {} is not allowed there: compare with `bbb-conf --secret`, then `usher server set {} --secret -`",
-            server.checksum.name(),
-            server.name
-        )),
+        Ok(reply) if reply.key == "checksumError" => Err(match accepted(client, server, limit).await {
+            Some(other) => format!(
+                "its secret is right, but it does not accept {}, only {}: `usher server set {} --checksum {1}`",
+                server.checksum.name(),
+                other.name(),
+                server.name,
+            ),
+            None => format!(
+                "the secret is wrong: compare with `bbb-conf --secret` there, then `usher server set {} --secret -`",
+                server.name
+            ),
+        }),
         Ok(reply) => Err(format!("getMeetings failed: {} ({})", reply.message, reply.key)),
         Err(_) => Err(format!("getMeetings was answered with HTTP {}, not by BigBlueButton", answer.status.as_u16())),
     }
+}
+
+/// Another way to sign that the server accepts: old ones know SHA-1 only, and operators switch algorithms off.
+async fn accepted(client: &BbbClient, server: &ServerRecord, limit: Duration) -> Option<Algorithm> {
+    let others = [Algorithm::Sha512, Algorithm::Sha384, Algorithm::Sha256, Algorithm::Sha1];
+    for checksum in others.into_iter().filter(|other| *other != server.checksum) {
+        let same = ServerRecord { checksum, ..server.clone() };
+        let answer = client.call(&same, "getMeetings", "", Body::None, limit).await.ok()?;
+        if bbb::read_meetings(&answer.body).is_ok() {
+            return Some(checksum);
+        }
+    }
+    None
 }
 
 /// Milliseconds that a server's clock is ahead of ours.
 fn skew(told: Millis, now: Millis) -> Option<i64> {
     // A `Date` header is cut to whole seconds: on average it is half a second older than it says.
     Some(i64::try_from(told.0).ok()? + 500 - i64::try_from(now.0).ok()?)
+}
+
+/// What an operator should know before he counts on such a server.
+pub fn too_old(generation: Generation) -> Option<String> {
+    (generation < Generation::V2_4).then(|| {
+        format!(
+            "BigBlueButton {generation} is older than {}, the oldest that Usher is made for: calls and clients of it are not tested",
+            Generation::V2_4
+        )
+    })
 }
 
 /// What the server revealed, or the generation that its answer betrays.
@@ -215,7 +261,7 @@ fn version_in_words(version: &Version) -> String {
     }
     match version.generation() {
         Some(generation) => format!("{}.{} or later", generation.major, generation.minor),
-        None => "not revealed".into(),
+        None => format!("before {}", Generation::V2_6),
     }
 }
 
@@ -229,7 +275,7 @@ fn report(
     let insecure = trust::warnings(servers);
     good.extend(insecure.iter().map(|warning| format!("\nwarning: {warning}")));
     let mut table = Table::new(&["SERVER", "RESULT", "VERSION", "MEETINGS", "CLOCK"]);
-    let mut rows = Vec::new();
+    let (mut rows, mut notes) = (Vec::new(), Vec::new());
     for (server, finding) in servers.iter().zip(findings) {
         table.row(vec![
             server.name.clone(),
@@ -239,6 +285,7 @@ fn report(
             finding.skew_ms.map_or_else(String::new, |skew| format!("{:+.1} s", skew as f64 / 1000.0)),
         ]);
         problems.extend(finding.problems.iter().map(|problem| format!("{}: {problem}", server.name)));
+        notes.extend(finding.notes.iter().map(|note| format!("note: {}: {note}", server.name)));
         rows.push(json!({
             "name": server.name,
             "ok": finding.problems.is_empty(),
@@ -246,12 +293,16 @@ fn report(
             "meetings": finding.meetings,
             "skew_ms": finding.skew_ms,
             "problems": finding.problems,
+            "notes": finding.notes,
         }));
     }
     let mut text =
         format!("{good}\nstore ok\n\n{}", table.or("no servers yet; `usher server add URL --secret -` adds one"));
     if !problems.is_empty() {
         text.push_str(&format!("\n\n{}", problems.join("\n")));
+    }
+    if !notes.is_empty() {
+        text.push_str(&format!("\n\n{}", notes.join("\n")));
     }
     let is_bad = !problems.is_empty();
     let json = json!({ "ok": !is_bad, "config": shown, "problems": problems, "insecure": insecure, "store": "ok", "servers": rows });

@@ -33,12 +33,12 @@ pub enum MeetingCommand {
     },
     /// Show one meeting
     Show(Which),
-    /// End a meeting on its BBB server, for everybody in it
-    End(Which),
-    /// Forget where a meeting is; it may still run there
+    /// End meetings on their BBB servers, for everybody in them
+    End(Several),
+    /// Forget where meetings are; they may still run there
     Forget {
         #[command(flatten)]
-        which: Which,
+        which: Several,
         /// Forget it although it may still run
         #[arg(long)]
         force: bool,
@@ -56,12 +56,48 @@ pub struct Which {
     pub tenant: Option<String>,
 }
 
+#[derive(Args)]
+pub struct Several {
+    /// Ids as the front end knows them, or internal ids
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
+    /// Needed only if several tenants use the same id
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+}
+
+impl Several {
+    /// All are known before the first one is touched.
+    async fn find(&self, context: &Context) -> Result<Vec<Placement>, CliError> {
+        let mut found: Vec<Placement> = Vec::new();
+        for id in &self.ids {
+            let placement = context.placement(id, self.tenant.as_deref()).await?;
+            if found.iter().all(|known| known.key() != placement.key()) {
+                found.push(placement);
+            }
+        }
+        Ok(found)
+    }
+}
+
 pub async fn run(context: &Context, command: MeetingCommand) -> Result<Report, CliError> {
     match command {
         MeetingCommand::List { tenant, server } => list(context, tenant.as_deref(), server.as_deref()).await,
         MeetingCommand::Show(which) => show(context, &which).await,
-        MeetingCommand::End(which) => end(context, &which).await,
-        MeetingCommand::Forget { which, force } => forget(context, &which, force).await,
+        MeetingCommand::End(which) => {
+            let mut reports = Vec::new();
+            for placement in which.find(context).await? {
+                reports.push(end(context, placement).await?);
+            }
+            Ok(Report::of_each(reports))
+        }
+        MeetingCommand::Forget { which, force } => {
+            let mut reports = Vec::new();
+            for placement in which.find(context).await? {
+                reports.push(forget(context, placement, force).await?);
+            }
+            Ok(Report::of_each(reports))
+        }
         MeetingCommand::Why(which) => {
             let placement = context.placement(&which.id, which.tenant.as_deref()).await?;
             let names = Names::read(context).await?;
@@ -143,8 +179,7 @@ async fn name_on_server(context: &Context, placement: &Placement) -> Result<BbbM
     Ok(if is_taken { BbbMeetingId::new(own.as_str()) } else { placement.bbb_id.clone() })
 }
 
-async fn end(context: &Context, which: &Which) -> Result<Report, CliError> {
-    let placement = context.placement(&which.id, which.tenant.as_deref()).await?;
+async fn end(context: &Context, placement: Placement) -> Result<Report, CliError> {
     let servers = context.store.servers().await?;
     let Some(server) = servers.into_iter().find(|server| server.id == placement.server) else {
         return Err(CliError::Failed(format!(
@@ -171,8 +206,7 @@ async fn end(context: &Context, which: &Which) -> Result<Report, CliError> {
     Ok(Report::new(text, json!({ "meeting_id": placement.meeting, "server": server.name, "ended": true })))
 }
 
-async fn forget(context: &Context, which: &Which, force: bool) -> Result<Report, CliError> {
-    let placement = context.placement(&which.id, which.tenant.as_deref()).await?;
+async fn forget(context: &Context, placement: Placement, force: bool) -> Result<Report, CliError> {
     let server = Names::read(context).await?.server(placement.server);
     if !force {
         return Err(CliError::Refused(format!(

@@ -9,15 +9,21 @@
 //! | `server`, `tenant`, `tenant_secret`, `tenant_param`, `meeting`, `why` | one noun each; `…_view` shows it |
 //! | `apply/` | the declarative file: wish → plan → writes |
 //! | `check`, `status`, `backup`, `demo/` | one command each |
-//! | `address`, `name`, `secret`, `value` | what operators type, parsed once |
+//! | `exposure` | what `check` warns of: who can reach what |
+//! | `completion`, `man` | made from the grammar |
+//! | `address`, `name`, `secret`, `unseen`, `value` | what operators type, parsed once |
 //! | `context`, `outcome`, `output` | what commands work with, how they end, how they speak |
 
 mod address;
 mod apply;
 mod backup;
 mod check;
+mod completion;
 mod context;
 mod demo;
+mod drain;
+mod exposure;
+mod man;
 mod meeting;
 mod name;
 mod node_config;
@@ -33,6 +39,7 @@ mod tenant_param;
 mod tenant_secret;
 mod tenant_view;
 mod trust;
+mod unseen;
 mod value;
 mod why;
 
@@ -40,9 +47,10 @@ mod why;
 mod tests;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use serde_json::json;
 
 use crate::config::{Config, environment};
@@ -56,7 +64,7 @@ use output::Report;
 #[command(name = "usher", version, max_term_width = 100)]
 pub struct Cli {
     /// Configuration file; /etc/usher/usher.toml if it exists, else built-in defaults
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     /// Print JSON with stable keys
     #[arg(long, global = true)]
@@ -103,16 +111,27 @@ enum Command {
     Status,
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write those of all commands
+    Man(man::ManArgs),
 }
 
 /// Parses `arguments` (program name first), carries the command out, prints, and says how the process should exit.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(answered) = completion::answer(arguments.clone(), grammar) {
+        return output::written(answered).map_or_else(|error| output::print_error(&error), |()| Exit::Done);
+    }
+    let parsed = grammar().try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed pipe under `usher --help | head`: nothing to report.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let error = error.format(&mut grammar());
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            return match output::written(printed) {
+                _ if error.use_stderr() => Exit::Usage,
+                Ok(()) => Exit::Done,
+                Err(error) => output::print_error(&error),
+            };
         }
     };
     match carry_out(cli.command, cli.config, cli.json) {
@@ -124,7 +143,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
 fn carry_out(command: Command, asked_config: Option<PathBuf>, json: bool) -> Result<Report, CliError> {
     let file = config_file(asked_config);
     match command {
-        Command::Completions { shell } => Ok(completions(shell)),
+        Command::Completions { shell } => completion::script(shell),
+        Command::Man(args) => man::run(grammar(), args),
         Command::Check { online } => in_runtime(check::run(file, online)),
         Command::Serve { detach: true, .. } => detach(),
         Command::Serve { upgrade, .. } => serve(load(file.as_deref())?, file, upgrade),
@@ -183,9 +203,20 @@ fn in_runtime(command: impl Future<Output = Result<Report, CliError>>) -> Result
     runtime.block_on(command)
 }
 
-fn completions(shell: clap_complete::Shell) -> Report {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "usher", &mut script);
-    let script = String::from_utf8_lossy(&script).into_owned();
-    Report::new(script.clone(), json!({ "shell": shell.to_string(), "script": script }))
+/// The commands and options, as clap parses, completes and describes them.
+fn grammar() -> clap::Command {
+    Cli::command().mut_subcommands(|noun| {
+        let name = noun.get_name().to_owned();
+        finished(noun, &name)
+    })
+}
+
+/// `noun` is the first word. A negative number is a value that is wrong, and no option that does not exist.
+fn finished(command: clap::Command, noun: &str) -> clap::Command {
+    let verb = command.get_name().to_owned();
+    let command = command.mut_args(|arg| match arg.get_action().takes_values() {
+        true => completion::with_candidates(arg.allow_negative_numbers(true), noun, &verb),
+        false => arg,
+    });
+    command.mut_subcommands(|sub| finished(sub, noun))
 }

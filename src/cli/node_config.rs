@@ -15,8 +15,8 @@ const WEB: &str = "/etc/bigbluebutton/bbb-web.properties";
 /// Its texts stand in quotation marks.
 const APPS: &str = "/etc/bigbluebutton/bbb-apps-akka.conf";
 const CLIENT: &str = "/etc/bigbluebutton/bbb-html5.yml";
-const UNITS: &str =
-    "bbb-html5-frontend@.service and bbb-html5-backend@.service (systemctl edit: [Service] Environment=…)";
+const UNITS: &str = "systemctl edit bbb-html5-frontend@.service, and the same for bbb-html5-backend@.service";
+const NGINX_CLIENT: &str = "/usr/share/bigbluebutton/nginx/bbb-html5.nginx";
 const NGINX_REAL_IP: &str = "/etc/bigbluebutton/nginx/usher.nginx";
 
 /// One line to write.
@@ -128,17 +128,9 @@ fn for_path(
         };
         lines.push(format!("# On Usher: usher server set {} --client-prefix {word}, because {why}", server.name));
     }
-    let mut file = "";
-    for setting in &settings {
-        if setting.file != file {
-            file = setting.file;
-            lines.push(format!("\n# {file}"));
-        }
-        lines.push(match file {
-            CLIENT => format!("{}: {}", setting.key, setting.value),
-            NGINX_REAL_IP => format!("{} {};", setting.key, setting.value),
-            _ => format!("{}={}", setting.key, setting.value),
-        });
+    for group in settings.chunk_by(|one, next| one.file == next.file) {
+        lines.push(format!("\n# {}", group[0].file));
+        lines.push(in_its_format(group));
     }
     lines.push(
         "\n# Then: bbb-conf --restart, which ends the meetings on it. TURN stays as it is: its name must go on leading to \
@@ -146,6 +138,40 @@ fn for_path(
             .to_owned(),
     );
     Report::new(lines.join("\n"), json!({ "mode": "path", "settings": in_json(&settings) }))
+}
+
+/// Settings of one file as that file has them.
+fn in_its_format(settings: &[Setting]) -> String {
+    let line = |one: &Setting| match one.file {
+        NGINX_REAL_IP => format!("{} {};", one.key, one.value),
+        UNITS => format!("Environment={}={}", one.key, one.value),
+        NGINX_CLIENT => format!("# {} {}", one.key, one.value),
+        _ => format!("{}={}", one.key, one.value),
+    };
+    match settings[0].file {
+        CLIENT => nested(settings),
+        UNITS => format!("[Service]\n{}", settings.iter().map(line).collect::<Vec<_>>().join("\n")),
+        _ => settings.iter().map(line).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// Keys with dots as nested YAML; keys with a common beginning stand together.
+fn nested(settings: &[Setting]) -> String {
+    let mut lines =
+        vec!["# What stands there already keeps its place: these keys go below the same public:".to_owned()];
+    let mut open: Vec<&str> = Vec::new();
+    for setting in settings {
+        let path: Vec<&str> = setting.key.split('.').collect();
+        let depth = open.iter().zip(&path).take_while(|(open, wanted)| open == wanted).count();
+        let (last, parents) = path.split_last().unwrap_or((&"", &[]));
+        for (level, parent) in parents.iter().enumerate().skip(depth) {
+            lines.push(format!("{}{parent}:", "  ".repeat(level)));
+        }
+        // A string of JSON is one of YAML.
+        lines.push(format!("{}{last}: {}", "  ".repeat(parents.len()), Value::from(setting.value.as_str())));
+        open = parents.to_vec();
+    }
+    lines.join("\n")
 }
 
 fn in_json(settings: &[Setting]) -> Vec<Value> {
@@ -201,8 +227,8 @@ fn for_meteor(server: &ServerRecord, public: &str) -> Vec<Setting> {
         unit("ROOT_URL", format!("https://127.0.0.1/{name}/html5client")),
         unit("DDP_DEFAULT_CONNECTION_URL", format!("{base}/html5client")),
         Setting {
-            file: "/usr/share/bigbluebutton/nginx/bbb-html5.nginx",
-            key: "# put the prefix in front of every location but @html5client",
+            file: NGINX_CLIENT,
+            key: "put this in front of every location but @html5client:",
             value: format!("/{name}/html5client"),
         },
     ]

@@ -1,7 +1,8 @@
 //! The only place that prints: aligned tables for people, JSON with stable keys for machines, errors on stderr.
 //!
 //! Commands build a `Report` and return it, so that they can be tested without capturing a terminal. Only `demo` talks
-//! while it runs, through `say`. A closed pipe (`usher server list | head -1`) is not an error.
+//! while it runs, through `say`, and `server drain --wait`. A closed pipe (`usher server list | head -1`) is not an error, a
+//! full disk is.
 
 use std::fmt;
 use std::io::Write;
@@ -24,6 +25,15 @@ impl Report {
         Self { text: text.into(), json, exit: Exit::Done }
     }
 
+    /// What a command did with each of several things; one alone is as if there were no others.
+    pub fn of_each(mut reports: Vec<Report>) -> Self {
+        if reports.len() == 1 {
+            return reports.remove(0);
+        }
+        let texts: Vec<String> = reports.iter().map(|report| report.text.clone()).collect();
+        Self::new(texts.join("\n"), Value::Array(reports.into_iter().map(|report| report.json).collect()))
+    }
+
     /// The same report for a command whose answer is bad news.
     pub fn failed_if(mut self, failed: bool) -> Self {
         if failed {
@@ -35,19 +45,37 @@ impl Report {
 
 /// Prints a report and gives its exit code back.
 pub fn print(report: &Report, json: bool) -> Exit {
-    if json {
-        say(&format!("{:#}", report.json));
-    } else if !report.text.is_empty() {
-        say(&report.text);
+    let said = match json {
+        true => say(&format!("{:#}", report.json)),
+        false if report.text.is_empty() => Ok(()),
+        false => say(&report.text),
+    };
+    match said {
+        Ok(()) => report.exit,
+        Err(error) => print_error(&error),
     }
-    report.exit
 }
 
 /// Prints one line, or several, on standard output.
-pub fn say(text: &str) {
+pub fn say(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    // Nobody reads any more: nothing to report, and nobody to report it to.
-    let _ = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
+    written(writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()))
+}
+
+/// What became of an answer on standard output.
+pub fn written(result: std::io::Result<()>) -> Result<(), CliError> {
+    match result {
+        // Nobody reads any more: nothing to report, and nobody to report it to.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::Failed(format!("the command was carried out, but its answer cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says on standard error how a long command gets on; never part of the answer.
+pub fn progress(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Prints an error as one sentence on standard error and gives its exit code.

@@ -6,9 +6,10 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::outcome::CliError;
+use super::unseen;
 use crate::ids::Secret;
 
 /// Longest secret read from a file or standard input, bytes; BBB's own have 40 to 50.
@@ -26,7 +27,7 @@ pub struct SecretArgs {
     #[arg(long, value_name = "SECRET")]
     pub secret: Option<String>,
     /// Read the secret from a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub secret_file: Option<PathBuf>,
     /// Read the secret from an environment variable
     #[arg(long, value_name = "VARIABLE")]
@@ -38,7 +39,7 @@ impl SecretArgs {
     pub fn read(&self) -> Result<Option<Secret>, CliError> {
         if let Some(text) = &self.secret {
             let secret = if text == "-" {
-                checked(&limited(std::io::stdin().lock(), "standard input")?, "standard input")?
+                checked(&from_standard_input()?, "standard input")?
             } else {
                 checked(text, "--secret")?
             };
@@ -59,6 +60,15 @@ impl SecretArgs {
                     .into(),
             )
         })
+    }
+}
+
+/// One line that is typed and not shown, or all that a pipe or a file brings.
+fn from_standard_input() -> Result<String, CliError> {
+    let stdin = std::io::stdin();
+    match unseen::Unseen::begin(&stdin) {
+        None => limited(stdin.lock(), "standard input"),
+        Some(unseen) => unseen.line("Secret (not shown): "),
     }
 }
 

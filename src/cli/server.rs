@@ -3,10 +3,14 @@
 //! Every change is one write to the store. A change that would lose something (removing a server with meetings,
 //! pointing it to another address under running meetings) is refused without `--force`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use super::address::{api_address, name_from};
+use super::check::too_old;
 use super::context::Context;
+use super::drain;
 use super::name::{parse_name, parse_tag, refuse_own_path};
 use super::node_config::{self, parse_mode};
 use super::outcome::CliError;
@@ -16,7 +20,7 @@ use super::secret::SecretArgs;
 use super::server_view::{details, overview, server_json};
 use super::status;
 use super::value::{Change, parse_algorithm, parse_cap, parse_region, parse_version, parse_weight};
-use crate::bbb::Algorithm;
+use crate::bbb::{Algorithm, Generation};
 use crate::config::EdgeMode;
 use crate::ids::ServerId;
 use crate::store::{Reach, ServerRecord, ServerState};
@@ -42,16 +46,35 @@ pub enum ServerCommand {
     /// Change properties of a server
     Set(SetServer),
     /// Let a server take new meetings
-    Enable { name: String },
+    Enable {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// No new meetings; running ones go on and people may join them
-    Cordon { name: String },
+    Cordon {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Like cordon, and the server becomes disabled when its last meeting has ended
-    Drain { name: String },
+    Drain {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Return when their last meetings have ended; says on standard error what is left
+        #[arg(long)]
+        wait: bool,
+        /// Wait no longer than this, for example `2h`, and fail then
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "wait")]
+        timeout: Option<Duration>,
+    },
     /// No new meetings and no joins
-    Disable { name: String },
-    /// Remove a server from the pool
+    Disable {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Remove servers from the pool
     Remove {
-        name: String,
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
         /// Remove it although it has meetings; Usher forgets them
         #[arg(long)]
         force: bool,
@@ -154,11 +177,14 @@ pub async fn run(context: &Context, command: ServerCommand) -> Result<Report, Cl
             node_config::run(context, &name, bbb_version.as_deref(), mode).await
         }
         ServerCommand::Set(wish) => set(context, wish).await,
-        ServerCommand::Enable { name } => change_state(context, &name, ServerState::Enabled).await,
-        ServerCommand::Cordon { name } => change_state(context, &name, ServerState::Cordoned).await,
-        ServerCommand::Drain { name } => change_state(context, &name, ServerState::Draining).await,
-        ServerCommand::Disable { name } => change_state(context, &name, ServerState::Disabled).await,
-        ServerCommand::Remove { name, force } => remove(context, &name, force).await,
+        ServerCommand::Enable { names } => change_states(context, &names, ServerState::Enabled).await,
+        ServerCommand::Cordon { names } => change_states(context, &names, ServerState::Cordoned).await,
+        ServerCommand::Drain { names, wait, timeout } => {
+            let changed = change_states(context, &names, ServerState::Draining).await?;
+            if wait { drain::wait(context, &names, timeout).await } else { Ok(changed) }
+        }
+        ServerCommand::Disable { names } => change_states(context, &names, ServerState::Disabled).await,
+        ServerCommand::Remove { names, force } => remove_all(context, &names, force).await,
     }
 }
 
@@ -202,7 +228,9 @@ async fn add(context: &Context, wish: AddServer) -> Result<Report, CliError> {
         "server {} added ({}), state {}\n`usher check --online` tests its address and secret",
         stored.name, stored.url, stored.state
     );
-    Ok(Report::new(text, server_json(&stored, 0)))
+    let told = stored.version.as_deref().and_then(Generation::parse);
+    let note = told.and_then(too_old).map_or_else(String::new, |note| format!("\nnote: {note}"));
+    Ok(Report::new(text + &note, server_json(&stored, 0)))
 }
 
 async fn list(context: &Context) -> Result<Report, CliError> {
@@ -258,8 +286,21 @@ async fn set(context: &Context, wish: SetServer) -> Result<Report, CliError> {
     Ok(Report::new(format!("server {} changed", new.name), server_json(&new, meetings)))
 }
 
-async fn change_state(context: &Context, name: &str, state: ServerState) -> Result<Report, CliError> {
-    let mut server = context.server(name).await?;
+/// All names are known before the first one is changed.
+async fn change_states(context: &Context, names: &[String], state: ServerState) -> Result<Report, CliError> {
+    let mut servers = Vec::new();
+    for name in names {
+        servers.push(context.server(name).await?);
+    }
+    let mut reports = Vec::new();
+    for server in servers {
+        reports.push(change_state(context, server, state).await?);
+    }
+    Ok(Report::of_each(reports))
+}
+
+async fn change_state(context: &Context, mut server: ServerRecord, state: ServerState) -> Result<Report, CliError> {
+    let name = server.name.clone();
     let meetings = meetings_on(context, server.id).await?;
     if server.state != state {
         server.state = state;
@@ -280,15 +321,31 @@ async fn change_state(context: &Context, name: &str, state: ServerState) -> Resu
     Ok(Report::new(text, server_json(&server, meetings)))
 }
 
-async fn remove(context: &Context, name: &str, force: bool) -> Result<Report, CliError> {
-    let server = context.server(name).await?;
-    let meetings = meetings_on(context, server.id).await?;
-    if meetings > 0 && !force {
-        return Err(CliError::Refused(format!(
-            "server {name} still has {}; `usher server drain {name}` lets them finish, --force forgets them",
-            count(meetings, "meeting")
-        )));
+/// All may go before the first one does.
+async fn remove_all(context: &Context, names: &[String], force: bool) -> Result<Report, CliError> {
+    let mut servers = Vec::new();
+    for name in names {
+        let server = context.server(name).await?;
+        let meetings = meetings_on(context, server.id).await?;
+        if meetings > 0 && !force {
+            return Err(CliError::Refused(format!(
+                "server {name} still has {}; `usher server drain {name}` lets them finish, --force forgets them",
+                count(meetings, "meeting")
+            )));
+        }
+        if servers.iter().all(|known: &ServerRecord| known.id != server.id) {
+            servers.push(server);
+        }
     }
+    let mut reports = Vec::new();
+    for server in servers {
+        reports.push(remove(context, &server, force).await?);
+    }
+    Ok(Report::of_each(reports))
+}
+
+async fn remove(context: &Context, server: &ServerRecord, force: bool) -> Result<Report, CliError> {
+    let name = &server.name;
     let forgotten = context.store.remove_server(server.id, force).await?;
     let text = format!("server {name} removed{}", forgotten_note(forgotten));
     Ok(Report::new(text, serde_json::json!({ "name": name, "removed": true, "forgotten_meetings": forgotten })))

@@ -13,7 +13,7 @@ use super::output::{Report, count};
 use super::secret::{SecretArgs, new_scope, new_secret};
 use super::server::{forgotten_note, sorted};
 use super::tenant_param::{self, ParamCommand};
-use super::tenant_secret::{self, SecretCommand};
+use super::tenant_secret::{self, SecretCommand, shown_once};
 use super::tenant_view::{api_url, details, overview, tenant_json};
 use super::value::{Change, parse_cap, parse_region};
 use crate::ids::TenantId;
@@ -21,7 +21,7 @@ use crate::store::{TenantRecord, TenantSecret};
 
 #[derive(Subcommand)]
 pub enum TenantCommand {
-    /// Add a tenant; without a secret a strong one is made and printed once
+    /// Add a tenant; without a secret a strong one is made and printed
     Add(AddTenant),
     /// List all tenants
     List,
@@ -29,9 +29,10 @@ pub enum TenantCommand {
     Show { name: String },
     /// Change properties of a tenant
     Set(SetTenant),
-    /// Remove a tenant
+    /// Remove tenants
     Remove {
-        name: String,
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
         /// Remove it although it has meetings; Usher forgets them
         #[arg(long)]
         force: bool,
@@ -130,7 +131,7 @@ pub async fn run(context: &Context, command: TenantCommand) -> Result<Report, Cl
             Ok(details(&tenant, meetings, &context.config, context.now))
         }
         TenantCommand::Set(wish) => set(context, wish).await,
-        TenantCommand::Remove { name, force } => remove(context, &name, force).await,
+        TenantCommand::Remove { names, force } => remove_all(context, &names, force).await,
         TenantCommand::Secret(command) => tenant_secret::run(context, command).await,
         TenantCommand::Param(command) => tenant_param::run(context, command).await,
         TenantCommand::Limit(LimitCommand::Set { tenant, max_meetings, max_people, max_requests }) => {
@@ -179,7 +180,7 @@ async fn add(context: &Context, wish: AddTenant) -> Result<Report, CliError> {
     let mut text = format!("tenant {} added{kind}\nAPI address: {}", stored.name, api_url(&stored, &context.config));
     let mut json = tenant_json(&stored, 0, &context.config, context.now);
     if is_made {
-        text.push_str(&format!("\nsecret: {}   (shown only now)", secret.reveal()));
+        text.push_str(&shown_once(&secret, &stored.name));
         json["secret"] = secret.reveal().into();
     }
     Ok(Report::new(text, json))
@@ -241,15 +242,31 @@ async fn make_default(
     Ok(())
 }
 
-async fn remove(context: &Context, name: &str, force: bool) -> Result<Report, CliError> {
-    let tenant = context.tenant(name).await?;
-    let meetings = meetings_of(context, tenant.id).await?;
-    if meetings > 0 && !force {
-        return Err(CliError::Refused(format!(
-            "tenant {name} still has {}; wait until they have ended, or add --force to forget them",
-            count(meetings, "meeting")
-        )));
+/// All may go before the first one does.
+async fn remove_all(context: &Context, names: &[String], force: bool) -> Result<Report, CliError> {
+    let mut tenants = Vec::new();
+    for name in names {
+        let tenant = context.tenant(name).await?;
+        let meetings = meetings_of(context, tenant.id).await?;
+        if meetings > 0 && !force {
+            return Err(CliError::Refused(format!(
+                "tenant {name} still has {}; wait until they have ended, or add --force to forget them",
+                count(meetings, "meeting")
+            )));
+        }
+        if tenants.iter().all(|known: &TenantRecord| known.id != tenant.id) {
+            tenants.push(tenant);
+        }
     }
+    let mut reports = Vec::new();
+    for tenant in tenants {
+        reports.push(remove(context, &tenant, force).await?);
+    }
+    Ok(Report::of_each(reports))
+}
+
+async fn remove(context: &Context, tenant: &TenantRecord, force: bool) -> Result<Report, CliError> {
+    let name = &tenant.name;
     let forgotten = context.store.remove_tenant(tenant.id, force).await?;
     let text = format!("tenant {name} removed{}", forgotten_note(forgotten));
     Ok(Report::new(text, serde_json::json!({ "name": name, "removed": true, "forgotten_meetings": forgotten })))

@@ -12,11 +12,12 @@ use super::output::{Report, Table};
 use super::secret::{SecretArgs, new_secret};
 use super::tenant_view::{is_in_force, moment};
 use crate::clock::Millis;
+use crate::ids::Secret;
 use crate::store::{TenantRecord, TenantSecret};
 
 #[derive(Subcommand)]
 pub enum SecretCommand {
-    /// Accept one more secret; without one given, a strong one is made and printed once
+    /// Accept one more secret; without one given, a strong one is made and printed
     Add {
         tenant: String,
         #[command(flatten)]
@@ -72,10 +73,15 @@ async fn add(context: &Context, name: &str, source: &SecretArgs) -> Result<Repor
     let mut text = format!("tenant {name} has one more secret, number {}", id.unwrap_or_default());
     let mut json = json!({ "tenant": name, "id": id });
     if is_made {
-        text.push_str(&format!("\nsecret: {}   (shown only now)", secret.reveal()));
+        text.push_str(&shown_once(&secret, name));
         json["secret"] = secret.reveal().into();
     }
     Ok(Report::new(text, json))
+}
+
+/// A secret that was made, and how to see it again.
+pub fn shown_once(secret: &Secret, tenant: &str) -> String {
+    format!("\nsecret: {}\n(`usher tenant secret list {tenant} --reveal` shows it again)", secret.reveal())
 }
 
 async fn retire(context: &Context, name: &str, id: i64, after: Duration, force: bool) -> Result<Report, CliError> {

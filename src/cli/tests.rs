@@ -84,7 +84,7 @@ const ADD_SERVER: &str = "server add https://bbb1.example.org --secret top-secre
 
 #[test]
 fn the_grammar_is_sound() {
-    Cli::command().debug_assert();
+    grammar().debug_assert();
 }
 
 #[test]
@@ -94,12 +94,24 @@ fn wrong_usage_is_exit_2_and_help_is_not() {
     assert_eq!(exit("usher --help"), Exit::Done);
     assert_eq!(exit("usher --version"), Exit::Done);
     assert_eq!(exit("usher server add https://a.org --secret x --secret-env Y"), Exit::Usage);
+    // A negative number is a wrong value, not an option that does not exist.
+    for line in
+        ["server add https://a.org --weight -1", "server set a --cores -2", "tenant limit set t --max-people -1"]
+    {
+        let words = format!("usher {line}");
+        let error = grammar().try_get_matches_from(words.split_whitespace()).unwrap_err();
+        assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation, "{error}");
+    }
 }
 
 #[test]
-fn completions_name_the_commands() {
-    let report = completions(clap_complete::Shell::Bash);
-    assert!(report.text.contains("tenant") && report.text.contains("cordon"));
+fn completions_ask_this_program() {
+    for shell in ["bash", "zsh", "fish"] {
+        let report = completion::script(shell.parse().unwrap()).unwrap();
+        assert!(report.text.contains("_USHER_COMPLETE") && report.text.contains("usher"), "{shell}: {}", report.text);
+    }
+    let nouns: Vec<String> = grammar().get_subcommands().map(|noun| noun.get_name().to_owned()).collect();
+    assert!(["tenant", "server", "man"].iter().all(|noun| nouns.iter().any(|known| known == noun)), "{nouns:?}");
 }
 
 #[test]

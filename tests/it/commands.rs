@@ -94,7 +94,7 @@ async fn secrets_come_from_standard_input_a_file_or_the_environment_and_really_s
     let made_secret = made["secret"].as_str().unwrap().to_owned();
     assert_eq!(made["api_url"], format!("{}/t/made/bigbluebutton/api", pool.http));
     let text = pool.cli_ok(&["tenant", "add", "told"]);
-    assert!(text.contains("API address: ") && text.contains("(shown only now)"), "{text}");
+    assert!(text.contains("API address: ") && text.contains("tenant secret list told --reveal"), "{text}");
 
     for (name, secret) in [
         ("piped", "from-standard-input"),
@@ -346,14 +346,120 @@ async fn completions_and_help_name_every_command_and_need_no_store() {
         "status",
         "completions",
     ];
+    let proposed = complete(&pool, &["usher", ""]);
+    for noun in nouns {
+        assert!(proposed.contains(&noun.to_owned()) && help.contains(noun), "{noun}: {proposed:?}");
+    }
     for shell in ["bash", "zsh", "fish"] {
-        let script = pool.cli_ok(&["completions", shell]);
-        for noun in nouns {
-            assert!(script.contains(noun), "{shell}: {noun}");
-            assert!(help.contains(noun), "help: {noun}");
-        }
+        assert!(pool.cli_ok(&["completions", shell]).contains("_USHER_COMPLETE"), "{shell}");
     }
     assert_eq!(code(&pool.cli(&[])), 2);
     assert_eq!(code(&pool.cli(&["nonsense"])), 2);
     assert!(pool.cli_ok(&["--version"]).starts_with("usher "));
+}
+
+/// What bash is proposed at the end of a line.
+fn complete(pool: &Pool, words: &[&str]) -> Vec<String> {
+    let mut command = pool.command(&[&["--"], words].concat());
+    command.env("_USHER_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
+    let output = command.env("_CLAP_IFS", "\n").output().unwrap();
+    assert_eq!(code(&output), 0, "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_written_is_a_failure() {
+    let pool = Builder::new(1).prepare().await;
+    let commands: [&[&str]; 9] = [
+        &["server", "list"],
+        &["server", "show", "bbb1"],
+        &["tenant", "list"],
+        &["meeting", "list"],
+        &["status"],
+        &["check"],
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+    ];
+    for words in commands {
+        for json in [false, true] {
+            let words = if json { [words, &["--json"]].concat() } else { words.to_vec() };
+            let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let output = pool.command(&words).stdout(full).output().unwrap();
+            let errors = String::from_utf8(output.stderr.clone()).unwrap();
+            assert_eq!(code(&output), 1, "{words:?}: {errors}");
+            assert!(errors.starts_with("usher: ") && errors.contains("cannot be written"), "{words:?}: {errors}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verb_takes_several_names_and_changes_all_or_none() {
+    let pool = Builder::new(3).prepare().await;
+    let states = || -> Vec<String> {
+        let listed = json(&pool, &["server", "list"]);
+        listed.as_array().unwrap().iter().map(|server| server["state"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(fails(&pool, 1, &["server", "cordon", "bbb1", "nobody"]).contains("nobody"));
+    assert_eq!(states(), ["enabled", "enabled", "enabled"]);
+    let told = json(&pool, &["server", "cordon", "bbb1", "bbb3"]);
+    assert_eq!(told.as_array().unwrap().len(), 2, "{told}");
+    assert_eq!(states(), ["cordoned", "enabled", "cordoned"]);
+    assert!(json(&pool, &["server", "enable", "bbb1"]).is_object());
+    pool.cli_ok(&["server", "remove", "bbb1", "bbb2"]);
+    assert_eq!(states(), ["cordoned"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_waits_until_the_last_meeting_has_ended() {
+    let pool = Builder::new(1).start().await;
+    pool.front_end().create("room", "").await;
+    let late = pool.cli(&["server", "drain", "bbb1", "--wait", "--timeout", "300ms"]);
+    let errors = String::from_utf8(late.stderr.clone()).unwrap();
+    assert_eq!(code(&late), 1, "{errors}");
+    assert!(errors.contains("waiting: bbb1: 1 meeting") && errors.contains("not drained in time"), "{errors}");
+    pool.cli_ok(&["meeting", "end", "room"]);
+    assert!(pool.cli_ok(&["server", "drain", "bbb1", "--wait", "--timeout", "30s"]).contains("bbb1 drained"));
+    assert_eq!(json(&pool, &["server", "show", "bbb1"])["state"], "disabled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_typed_is_not_shown() {
+    let pool = empty().await;
+    let line =
+        format!("{} -c {} tenant add typed --secret -", env!("CARGO_BIN_EXE_usher"), pool.config_path().display());
+    let mut child = std::process::Command::new("script")
+        .args(["-qefc", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains("not shown") {
+        let mut bytes = [0; 256];
+        let read = std::io::Read::read(&mut out, &mut bytes).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&shown));
+        shown.extend(&bytes[..read]);
+    }
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"typed-by-hand-1\n").unwrap();
+    std::io::Read::read_to_end(&mut out, &mut shown).unwrap();
+    drop(stdin);
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    assert!(child.wait().unwrap().success() && shown.contains("tenant typed added"), "{shown}");
+    assert!(!shown.contains("typed-by-hand"), "{shown}");
+    assert!(pool.cli_ok(&["tenant", "secret", "list", "typed", "--reveal"]).contains("typed-by-hand-1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completions_propose_names_of_the_store() {
+    let pool = Builder::new(2).prepare().await;
+    let config = pool.config_path().display().to_string();
+    let servers = complete(&pool, &["usher", "-c", &config, "server", "drain", ""]);
+    assert!(["bbb1", "bbb2"].iter().all(|name| servers.contains(&(*name).to_owned())), "{servers:?}");
+    let tenants = complete(&pool, &["usher", "-c", &config, "tenant", "show", ""]);
+    assert!(tenants.contains(&"main".to_owned()), "{tenants:?}");
+    let algorithms = complete(&pool, &["usher", "server", "set", "x", "--checksum", ""]);
+    assert!(algorithms.contains(&"sha256".to_owned()), "{algorithms:?}");
 }

@@ -128,8 +128,9 @@ async fn the_demo_shows_a_whole_installation_and_ctrl_c_removes_it() {
         assert!(shown.contains(&format!("usher_server_up{{server=\"{server}\"}} 1")), "{shown}");
     }
     let words: Vec<&str> = look.split(' ').collect();
-    assert_eq!(words[0], "usher");
-    let status = Command::new(env!("CARGO_BIN_EXE_usher")).args(&words[1..]).output().unwrap();
+    let program = std::fs::canonicalize(words[0]).expect("a command that can be copied as it stands");
+    assert_eq!(program, std::fs::canonicalize(env!("CARGO_BIN_EXE_usher")).unwrap());
+    let status = Command::new(program).args(&words[1..]).output().unwrap();
     let status = String::from_utf8(status.stdout).unwrap();
     assert!(status.contains("running and ready"), "{status}");
 

@@ -10,6 +10,7 @@ mod floods;
 mod frames;
 mod links;
 mod lobby;
+mod node_config;
 mod origin;
 mod reach;
 mod secure;

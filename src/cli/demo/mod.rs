@@ -66,7 +66,7 @@ pub fn run(json: bool) -> Result<Report, CliError> {
     let playground = runtime.block_on(Playground::start())?;
     let front_end = playground.front_end()?;
     let crowd = Crowd::new(front_end.clone(), playground.servers.clone());
-    say(&playground.welcome(&front_end, json));
+    say(&playground.welcome(&front_end, json))?;
     let meetings = runtime.spawn(live(crowd, !json));
     let outcome = crate::serve::run_until(stop, playground.config.clone(), Some(playground.file.clone()));
     meetings.abort();
@@ -106,7 +106,8 @@ async fn live(mut crowd: Crowd, is_talking: bool) {
         clock.tick().await;
         crowd.step().await;
         if is_talking && step.is_multiple_of(STEPS_PER_LINE) {
-            say(&crowd.in_words());
+            // The demo goes on, whoever listens.
+            let _ = say(&crowd.in_words());
         }
     }
 }
@@ -200,7 +201,7 @@ impl Playground {
             ("secret", self.secret.reveal().into()),
             ("metrics", metrics),
             ("join link", join),
-            ("look around", format!("usher -c {} status", self.file.display())),
+            ("look around", format!("{} -c {} status", this_program(), self.file.display())),
         ]);
         format!(
             "Usher with three simulated BigBlueButton servers and meetings that come and go\n\n{list}\n\nCtrl-C ends it and removes everything.\n"
@@ -220,6 +221,13 @@ fn configuration(folder: &Path, http: SocketAddr, admin: SocketAddr) -> String {
          [process]\ngrace_stop = \"1s\"\n",
         store = toml::Value::String(format!("sqlite:{}", store.display())),
     )
+}
+
+/// How this program is called from a shell that may not find it by its name.
+fn this_program() -> String {
+    let path = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_else(|_| "usher".to_owned());
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+".contains(letter);
+    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// The wished port of loopback, or any free one.

@@ -344,8 +344,7 @@ async fn the_command_says_what_a_server_must_be_told() {
     for line in [
         "defaultHTML5ClientUrl=https://p.example/bbb1/html5client/",
         "graphqlWebsocketUrl=wss://p.example/bbb1/graphql",
-        "public.app.basename: /bbb1/html5client",
-        "public.kurento.wsUrl: wss://p.example/bbb1/bbb-webrtc-sfu",
+        "    basename: \"/bbb1/html5client\"",
     ] {
         assert!(told.lines().any(|found| found == line), "{line}: {told}");
     }
