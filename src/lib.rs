@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! error, ids, clock → bbb → config → store, metrics, log, relay, proxy_protocol, tls
-//!                   → stream, tenant, client, limit, pacing → pool → placement → process → proxy, l4, admin → serve
+//!                   → stream, tenant, client, limit, pacing, restart → pool → placement → process → proxy, l4, admin → serve
 //!                   → sim, cli → main
 //! ```
 //!
@@ -29,6 +29,7 @@ pub mod process;
 pub mod proxy;
 pub mod proxy_protocol;
 pub mod relay;
+pub mod restart;
 pub mod serve;
 pub mod sim;
 pub mod store;

@@ -65,6 +65,7 @@ pub struct Metrics {
     pub store_up: IntGauge,
     pub store_duration: HistogramVec,
     pub own_network_fault: IntGauge,
+    pub background_restarts: IntCounterVec,
     pub connections: IntGauge,
     pub websocket_connections: IntGaugeVec,
     pub websocket_bytes: IntCounterVec,
@@ -183,6 +184,11 @@ impl Metrics {
                 "usher_store_operation_duration_seconds",
                 "Time of store operations.",
                 "operation",
+            )?,
+            background_restarts: make.counters(
+                "usher_background_restarts_total",
+                "Background work that failed through a bug of Usher's and began anew.",
+                &["loop"],
             )?,
             own_network_fault: make.gauge(
                 "usher_own_network_fault",

@@ -26,6 +26,8 @@ use crate::tls::Tls;
 /// What every request may use, whichever listener it came by.
 pub struct Shared {
     pub config: ArcSwap<Config>,
+    /// What this process was started with, and goes on with where a reload changes nothing.
+    pub started_with: Arc<Config>,
     pub placer: Arc<Placer>,
     pub metrics: Arc<Metrics>,
     /// KiB of request bodies that may be held in memory at once.

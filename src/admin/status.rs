@@ -11,6 +11,8 @@ use crate::store::ServerState;
 struct Status {
     ready: bool,
     reasons: Vec<String>,
+    /// Which store this process uses, as another one names it that uses the same.
+    store: String,
     servers: Vec<ServerStatus>,
     tenants: Vec<TenantStatus>,
 }
@@ -77,7 +79,13 @@ pub fn json(shared: &Shared) -> Vec<u8> {
     }
     tenants.sort_by(|one, other| one.name.cmp(&other.name));
     let reasons = shared.process.not_ready(placer);
-    let status = Status { ready: reasons.is_empty(), reasons, servers: servers.collect(), tenants };
+    let status = Status {
+        ready: reasons.is_empty(),
+        reasons,
+        store: placer.store.identity(),
+        servers: servers.collect(),
+        tenants,
+    };
     serde_json::to_vec_pretty(&status).unwrap_or_default()
 }
 

@@ -35,6 +35,11 @@ pub struct RestoreArgs {
 
 pub async fn backup(context: &Context, args: BackupArgs) -> Result<Report, CliError> {
     let shown = args.file.display().to_string();
+    // A copy of what nobody uses would be found out when it is needed.
+    if super::status::another_runs(context).await {
+        let text = format!("no backup of {}: {}", context.store_file(), super::status::OTHER_STORE);
+        return Err(CliError::Failed(text));
+    }
     if !args.file.exists() {
         context.store.backup(&args.file).await?;
     } else if args.force {

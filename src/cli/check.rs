@@ -52,7 +52,7 @@ pub async fn run(file: Option<PathBuf>, online: bool) -> Result<Report, CliError
 
 /// Names that browsers would be warned at: those of tenants, and of servers whose traffic is carried by host. What else is wrong with the store is told by the rest.
 async fn hosts_without_certificate(config: &Config, tls: &Tls) -> Vec<Problem> {
-    let Ok(context) = Context::open(config.clone()).await else { return Vec::new() };
+    let Ok(context) = Context::open_existing(config.clone()).await else { return Vec::new() };
     let tenants = context.store.tenants().await.unwrap_or_default();
     let of_tenant = |tenant: TenantRecord| {
         let whose = format!("of tenant {}", tenant.name);
@@ -108,8 +108,9 @@ fn in_lines(warnings: &[Problem]) -> String {
 /// Tries what the configuration names; `good` is the first line of the report.
 pub async fn try_online(config: Config, shown: &str, good: String) -> Report {
     let opened = async {
-        let context = Context::open(config.clone()).await?;
+        let context = Context::open_existing(config.clone()).await?;
         context.store.ping().await?;
+        super::status::working(&context).await?;
         let servers = context.store.servers().await?;
         Ok::<_, CliError>((context, servers))
     };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::outcome::CliError;
 use crate::clock::{Clock, Millis, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, StoreUrl};
 use crate::ids::{ServerId, TenantId};
 use crate::store::{Placement, ServerRecord, Store, TenantRecord};
 
@@ -33,6 +33,24 @@ impl Context {
     pub async fn open(config: Config) -> Result<Self, CliError> {
         let store = crate::store::open(&config.store).await?;
         Ok(Self { config, store, now: SystemClock.now() })
+    }
+
+    /// The same for a command that only reads, or changes what is there: it makes no store in a wrong folder.
+    pub async fn open_existing(config: Config) -> Result<Self, CliError> {
+        let StoreUrl::Sqlite(file) = &config.store.url;
+        if !file.exists() {
+            let shown = file.display();
+            let hint =
+                "check --config, store.url and the folder; `usher server add` or `usher tenant add` makes a new store";
+            return Err(CliError::Failed(format!("there is no store at {shown}: {hint}")));
+        }
+        Self::open(config).await
+    }
+
+    /// The file that the command works on.
+    pub fn store_file(&self) -> String {
+        let StoreUrl::Sqlite(file) = &self.config.store.url;
+        std::path::absolute(file).unwrap_or_else(|_| file.clone()).display().to_string()
     }
 
     pub async fn server(&self, name: &str) -> Result<ServerRecord, CliError> {

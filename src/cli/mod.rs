@@ -152,9 +152,25 @@ fn carry_out(command: Command, asked_config: Option<PathBuf>, json: bool) -> Res
         Command::Restore(args) => backup::restore(&load(file.as_deref())?, &args),
         command => {
             let config = load(file.as_deref())?;
-            in_runtime(async move { on_store(&Context::open(config).await?, command).await })
+            in_runtime(async move {
+                let context = match makes_a_store(&command) {
+                    true => Context::open(config).await?,
+                    false => Context::open_existing(config).await?,
+                };
+                on_store(&context, command).await
+            })
         }
     }
+}
+
+/// What a new installation begins with.
+fn makes_a_store(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Server(server::ServerCommand::Add(_))
+            | Command::Tenant(tenant::TenantCommand::Add(_))
+            | Command::Apply(_)
+    )
 }
 
 async fn on_store(context: &Context, command: Command) -> Result<Report, CliError> {
@@ -177,11 +193,10 @@ fn serve(config: Config, file: Option<PathBuf>, upgrade: bool) -> Result<Report,
 
 /// The part of SIGUSR2 that a process of its own plays.
 fn detach() -> Result<Report, CliError> {
-    let started = crate::serve::detach();
-    started.map_err(|error| {
+    let pid = crate::serve::detach().map_err(|error| {
         CliError::Failed(format!("the new Usher cannot be started: {error}; is the program there?"))
     })?;
-    Ok(Report::new("", json!({ "started": true })))
+    Ok(Report::new(pid.to_string(), json!({ "started": true, "pid": pid })))
 }
 
 /// The checked configuration, or one sentence; `usher check` prints all problems.

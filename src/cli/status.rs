@@ -1,7 +1,7 @@
 //! `usher status`: the pool at one glance, from the store and, if one runs, from the server's admin listener.
 //!
-//! Without a running server the stored facts are shown and the absence is said in words; that is an answer, not a
-//! failure.
+//! Without a running server the stored facts are shown and the absence is said in words. The exit code is 0 only if an Usher
+//! runs with this store and is ready, so that scripts may ask.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,6 +25,9 @@ struct Live {
     servers: Vec<LiveServer>,
     #[serde(default)]
     tenants: Vec<LiveTenant>,
+    /// The identity of its store.
+    #[serde(default)]
+    store: Option<String>,
     #[serde(default)]
     ready: bool,
     #[serde(default)]
@@ -102,16 +105,50 @@ pub async fn run(context: &Context) -> Result<Report, CliError> {
         table.row(cells);
         rows.push(row_json(server, stored(server), now.copied()));
     }
+    let is_other = live.as_ref().is_some_and(|live| live.uses_another(context));
     let mut text = table.or("no servers yet; `usher server add URL --secret -` adds one");
-    text.push_str(&format!("\n\n{}", headline(context, live.as_ref())));
+    text.push_str(&format!("\n\nstore: {}\n{}", context.store_file(), headline(context, live.as_ref())));
+    if is_other {
+        text.push_str(&format!("\n{OTHER_STORE}"));
+    }
+    let is_ready = !is_other && live.as_ref().is_some_and(|live| live.ready);
     let json = json!({
+        "store": context.store_file(),
+        "other_store": is_other,
         "running": live.is_some(),
         "ready": live.as_ref().is_some_and(|live| live.ready),
         "reasons": live.as_ref().map(|live| live.reasons.clone()).unwrap_or_default(),
         "servers": rows,
         "tenants": live.as_ref().map(|live| live.tenants.clone()).unwrap_or_default(),
     });
-    Ok(Report::new(text, json))
+    Ok(Report::new(text, json).failed_if(!is_ready))
+}
+
+/// Said when what a command shows or copies is not what runs.
+pub const OTHER_STORE: &str =
+    "the Usher that runs here uses ANOTHER store: compare --config, store.url and the folder that each was started in";
+
+impl Live {
+    fn uses_another(&self, context: &Context) -> bool {
+        self.store.as_ref().is_some_and(|store| *store != context.store.identity())
+    }
+}
+
+/// True if an Usher runs behind the configured admin listener with another store than this command's.
+pub async fn another_runs(context: &Context) -> bool {
+    ask(&context.config).await.is_some_and(|live| live.uses_another(context))
+}
+
+/// The store of the Usher that runs is this one and works for it, whose account may be another than the caller's.
+pub async fn working(context: &Context) -> Result<(), CliError> {
+    let Some(live) = ask(&context.config).await else { return Ok(()) };
+    if live.uses_another(context) {
+        return Err(CliError::Failed(format!("{}: {OTHER_STORE}", context.store_file())));
+    }
+    match live.reasons.iter().find(|reason| reason.starts_with("the store")) {
+        Some(reason) => Err(CliError::Failed(format!("the Usher that runs says: {reason}"))),
+        None => Ok(()),
+    }
 }
 
 /// What the running server says, `None` if none answers.

@@ -2,29 +2,26 @@
 //!
 //! One task per server, so that a server that hangs delays nobody. A probe is the version call, cheap and without
 //! checksum; a poll is getMeetings and feeds the ledger. Both are spread by jitter; a server that keeps failing is
-//! asked less often, up to `max_backoff`.
+//! asked less often, up to `max_backoff`, until it is heard again. When to ask what is decided in `plan.rs`.
+
+mod plan;
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use log::debug;
 use rand::RngExt;
-use tokio::task::JoinHandle;
 
+use self::plan::{Outcome, Plan, Question};
 use super::Placer;
 use crate::client::CallError;
 use crate::ids::ServerId;
-use crate::pool::{Health, Source};
+use crate::pool::Source;
+use crate::restart::{Running, keep_running};
 use crate::store::ServerRecord;
-
-/// Before a watch that failed starts anew.
-const AFTER_PANIC: Duration = Duration::from_secs(1);
-
-/// Part of the probes' interval by which a poll may come early, in the place of a probe.
-const NEAR: u32 = 4;
 
 /// Pace of the watch.
 #[derive(Clone, Debug)]
@@ -37,99 +34,39 @@ pub struct WatchSettings {
 
 /// Watches all servers until the returned future is dropped.
 pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>) {
-    let mut tasks = Tasks::default();
+    let mut tasks: HashMap<ServerId, Running> = HashMap::new();
     loop {
         let servers: Vec<ServerId> = placer.ledger.servers().iter().map(|view| view.record.id).collect();
-        tasks.0.retain(|id, task| {
-            let stays = servers.contains(id) && !task.is_finished();
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
+        tasks.retain(|id, task| servers.contains(id) && !task.is_finished());
         for id in servers {
-            let (placer, settings) = (placer.clone(), settings.clone());
-            let watch = move || watch_one(placer.clone(), settings.clone(), id);
-            tasks.0.entry(id).or_insert_with(|| tokio::spawn(again_after_panics(AFTER_PANIC, watch)));
+            let Entry::Vacant(place) = tasks.entry(id) else { continue };
+            let name = placer.ledger.server(id).map(|view| view.record.name.clone()).unwrap_or_default();
+            let (watching, settings) = (placer.clone(), settings.clone());
+            let watch = move || watch_one(watching.clone(), settings.clone(), id);
+            place.insert(keep_running(&placer.metrics, "watch", name, watch));
         }
         placer.monitor.wake.notified().await;
     }
 }
 
-/// Aborts what it holds on drop.
-#[derive(Default)]
-struct Tasks(HashMap<ServerId, JoinHandle<()>>);
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        for task in self.0.values() {
-            task.abort();
-        }
-    }
-}
-
-/// A mistake of ours in what one server answers must not leave it without a watch.
-async fn again_after_panics<F>(pause: Duration, mut work: impl FnMut() -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    loop {
-        let mut task = AbortOnDrop(tokio::spawn(work()));
-        match (&mut task.0).await {
-            Err(failure) if failure.is_panic() => {
-                log::error!(reason:% = failure; "watch of a server failed, this is a bug; it starts anew");
-                tokio::time::sleep(pause).await;
-            }
-            _ => return,
-        }
-    }
-}
-
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, id: ServerId) {
-    let mut next_probe = Instant::now();
-    let mut next_poll = Instant::now();
-    let mut is_known = false;
+    let mut plan = Plan::new(Instant::now());
     loop {
-        let due = next_probe.min(next_poll);
-        tokio::time::sleep_until(due.into()).await;
+        tokio::time::sleep_until(plan.due().into()).await;
         // The record may have changed since; a server that is gone ends its watch.
         let Some(view) = placer.ledger.server(id) else { return };
         let pace = settings.load_full();
-        let now = Instant::now();
-        // A probe just before a poll would learn nothing that the poll does not; but what a probe has found wrong only a probe
-        // can clear.
-        let is_up = || placer.ledger.server(id).is_some_and(|view| view.health == Health::Up);
-        let is_near = next_probe <= now && next_poll <= now + pace.interval / NEAR;
-        if next_poll <= now || (is_near && is_up()) {
-            let worked = poll(&placer, &view.record, &pace).await;
-            next_poll = Instant::now() + pause(&placer, id, pace.poll_interval, &pace);
-            if worked && !is_known {
-                // What follows from its version (the cost of audio, the client's prefix) is not to wait for a probe's turn.
-                next_probe = Instant::now();
-            } else if worked && is_up() {
-                next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
-            }
-        }
-        if next_probe <= Instant::now() {
-            is_known |= probe(&placer, &view.record, &pace).await;
-            next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
-        }
+        let Some(question) = plan.question(Instant::now(), view.health, &pace) else { continue };
+        let worked = match question {
+            Question::Probe => probe(&placer, &view.record, &pace).await,
+            Question::Poll => poll(&placer, &view.record, &pace).await,
+        };
+        let Some(view) = placer.ledger.server(id) else { return };
+        let failures = placer.monitor.failures(id);
+        // The intervals have ±10 % of jitter, so that not all servers are asked in one moment.
+        let jitter = rand::rng().random_range(0.9..1.1);
+        plan.note(question, Outcome { worked, health: view.health, failures, jitter }, Instant::now(), &pace);
     }
-}
-
-/// The interval with ±10 % jitter, doubled with each failure beyond the third.
-fn pause(placer: &Placer, id: ServerId, interval: Duration, pace: &WatchSettings) -> Duration {
-    let beyond = placer.monitor.failures(id).saturating_sub(3).min(6);
-    let backed_off = interval.saturating_mul(1 << beyond).min(pace.max_backoff.max(interval));
-    backed_off.mul_f64(rand::rng().random_range(0.9..1.1))
 }
 
 /// True if the server told its version, or that it tells none.
@@ -174,28 +111,4 @@ fn report(placer: &Placer, server: &ServerRecord, source: Source, outcome: Resul
         placer.metrics.poll_failures.with_label_values(&[&server.name]).inc();
     }
     placer.monitor.observe(server.id, source, outcome.as_ref().copied());
-}
-
-#[cfg(test)]
-#[allow(clippy::panic)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_watch_that_panics_starts_anew_and_one_that_ends_does_not() {
-        let begun = Arc::new(AtomicUsize::new(0));
-        let counted = begun.clone();
-        let work = move || {
-            let counted = counted.clone();
-            async move {
-                if counted.fetch_add(1, Ordering::SeqCst) < 2 {
-                    panic!("as planned");
-                }
-            }
-        };
-        again_after_panics(Duration::ZERO, work).await;
-        assert_eq!(begun.load(Ordering::SeqCst), 3);
-    }
 }

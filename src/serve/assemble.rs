@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::{ServeError, certificates};
+use super::{ServeError, Start, certificates};
 use crate::client::{BbbClient, ClientSettings};
 use crate::clock::{Clock, SteadyClock, SystemClock};
 use crate::config::Config;
@@ -57,10 +57,14 @@ fn load_tls(config: &Config, metrics: &Metrics) -> Result<Tls, ServeError> {
 }
 
 /// Opens and reads the store and builds everything that requests share.
-pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
+pub async fn assemble(config: Config, start: Start) -> Result<Arc<Shared>, ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SteadyClock);
     let metrics = Arc::new(Metrics::new().map_err(|error| ServeError::Start(error.to_string()))?);
-    let store = store::open(&config.store).await?;
+    let store = match start {
+        Start::Fresh => store::open(&config.store).await?,
+        // One that is not there is not made: the running Usher would be replaced by an empty one.
+        Start::Upgrade => store::open_existing(&config.store).await?,
+    };
     let ledger = Arc::new(Ledger::new(ledger_settings(&config)));
     let tls = load_tls(&config, &metrics)?;
     let client_settings =
@@ -72,12 +76,14 @@ pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
     placer.load().await?;
     let process = Arc::new(Process::new(super::worker_threads(config.process.threads)));
     process.set_loaded();
+    let config = Arc::new(config);
     Ok(Arc::new(Shared {
         body_memory: Arc::new(Semaphore::new(kib(config.api.max_buffered))),
         creates: Arc::new(Semaphore::new(config.limits.concurrent_creates)),
         limiter: Limiter::new(&metrics),
         pacer: Pacer::default(),
-        config: ArcSwap::from_pointee(config),
+        started_with: config.clone(),
+        config: ArcSwap::new(config),
         placer,
         metrics,
         process,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
@@ -19,6 +20,7 @@ use super::{certificates, reload, remind};
 use crate::config::{Config, StoreUrl};
 use crate::placement::{FOLLOW_EVERY, WatchSettings, watch_servers};
 use crate::process::Shared;
+use crate::restart::{Running, keep_running};
 
 /// How often the ledger lets time pass for expected people.
 const TICK_EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +29,10 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 /// The same while it fails, so that it is in use again soon after its recovery.
 const PING_FAILING_EVERY: Duration = Duration::from_millis(500);
 
-pub struct Background {
+pub struct Background(Arc<Beside>);
+
+/// What all of it works with.
+struct Beside {
     shared: Arc<Shared>,
     config_path: Option<PathBuf>,
     watch: Arc<ArcSwap<WatchSettings>>,
@@ -37,7 +42,34 @@ pub struct Background {
 impl Background {
     pub fn new(shared: Arc<Shared>, config_path: Option<PathBuf>, succession: Arc<Succession>) -> Self {
         let watch = Arc::new(ArcSwap::from_pointee(watch_settings(&shared.config.load())));
-        Self { shared, config_path, watch, succession }
+        Self(Arc::new(Beside { shared, config_path, watch, succession }))
+    }
+}
+
+impl Beside {
+    /// Everything that goes on until the process ends, each alone: the failure of one is no other's.
+    fn start(self: &Arc<Self>) -> Vec<Running> {
+        vec![
+            self.keep("servers", |beside| async move {
+                watch_servers(beside.shared.placer.clone(), beside.watch.clone()).await
+            }),
+            self.keep("store_changes", |beside| async move { beside.follow_store().await }),
+            self.keep("store_ping", |beside| async move { beside.ping_store().await }),
+            self.keep("store_rebuild", |beside| async move { beside.rebuild_on_signal().await }),
+            self.keep("ledger", |beside| async move { beside.tick_ledger().await }),
+            self.keep("reload", |beside| async move { beside.reload_on_hangup().await }),
+            self.keep("certificates", |beside| async move { certificates::watch(beside.shared.clone()).await }),
+            self.keep("reminders", |beside| async move { remind::remind(beside.shared.clone()).await }),
+            self.keep("upgrade_signal", |beside| async move { beside.succession.follow_signal().await }),
+        ]
+    }
+
+    fn keep<F>(self: &Arc<Self>, name: &'static str, work: impl Fn(Arc<Self>) -> F + Send + 'static) -> Running
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let beside = self.clone();
+        keep_running(&self.shared.metrics, name, String::new(), move || work(beside.clone()))
     }
 
     async fn follow_store(&self) {
@@ -67,6 +99,21 @@ impl Background {
             self.shared.placer.ping_store().await;
             let pause = if metrics.store_up.get() == 1 { PING_EVERY } else { PING_FAILING_EVERY };
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// SIGUSR1: an operator who has lost the store's file wants what is known in a new one.
+    async fn rebuild_on_signal(&self) {
+        let Ok(mut asked) = signal(SignalKind::user_defined1()) else {
+            warn!("SIGUSR1 cannot be caught, a lost store cannot be written anew");
+            return std::future::pending().await;
+        };
+        while asked.recv().await.is_some() {
+            match self.shared.placer.store.rebuild().await {
+                Ok(()) => warn!("the store was written anew, into a new file at its place"),
+                Err(error) => error!(error:% = error; "the store is not written anew"),
+            }
+            self.shared.placer.ping_store().await;
         }
     }
 
@@ -120,21 +167,18 @@ impl Background {
 #[async_trait]
 impl BackgroundService for Background {
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let _running = self.0.start();
+        let opening = std::panic::AssertUnwindSafe(self.0.open(ready)).catch_unwind();
         let work = async {
-            tokio::join!(
-                watch_servers(self.shared.placer.clone(), self.watch.clone()),
-                self.follow_store(),
-                self.ping_store(),
-                self.tick_ledger(),
-                self.reload_on_hangup(),
-                certificates::watch(self.shared.clone()),
-                remind::remind(self.shared.clone()),
-                self.succession.follow_signal(),
-                self.open(ready),
-            )
+            // It cannot be tried again: a half-done upgrade would leave two that serve.
+            if opening.await.is_err() {
+                error!("the start failed, this is a bug of Usher's; this process ends");
+                self.0.succession.give_up();
+            }
+            std::future::pending::<()>().await;
         };
         tokio::select! {
-            _ = work => {}
+            () = work => {}
             _ = shutdown.changed() => {}
         }
     }

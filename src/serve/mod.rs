@@ -18,6 +18,7 @@ mod upgrade;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as PingoraServer};
@@ -36,6 +37,9 @@ use background::Background;
 use door::{AdminDoor, PlainDoor, PublicDoor, TcpDoor};
 use sockets::Sockets;
 use upgrade::{Succession, Takeover, TakeoverError};
+
+/// How long a stop waits for the store.
+const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Why Usher did not start.
 #[derive(Debug, thiserror::Error)]
@@ -80,14 +84,14 @@ impl Server {
             // An address that is taken says more than a store that another Usher uses.
             Start::Fresh => {
                 let sockets = Arc::new(Sockets::open(&config, Vec::new())?);
-                let shared = runtime.block_on(assemble::assemble(config))?;
+                let shared = runtime.block_on(assemble::assemble(config, start))?;
                 Ok(Self { shared, config_path, sockets, takeover: None })
             }
             // The running Usher is asked for nothing before all else is in order.
             Start::Upgrade => {
-                let shared = runtime.block_on(assemble::assemble(config))?;
+                let shared = runtime.block_on(assemble::assemble(config, start))?;
                 let config = shared.config.load_full();
-                let (takeover, inherited) = Takeover::begin(&config.upgrade_socket())?;
+                let (takeover, inherited) = Takeover::begin(&config.upgrade_socket(), &shared.placer.store.identity())?;
                 let sockets = Arc::new(Sockets::open(&config, inherited)?);
                 Ok(Self { shared, config_path, sockets, takeover: Some(takeover) })
             }
@@ -112,6 +116,7 @@ impl Server {
             self.add_listeners(&mut server, &config).map_err(|error| ServeError::Start(error.to_string()))?;
         let succession = Arc::new(Succession::new(self.takeover, &stop, &self.sockets, &self.shared));
         let signal = stop.watch(self.shared.clone());
+        let shared = self.shared.clone();
         let background = Background::new(self.shared, self.config_path, succession.clone());
         let background = server.add_service(background_service("background", background));
         for listener in listeners {
@@ -119,6 +124,7 @@ impl Server {
         }
         server.run(RunArgs { shutdown_signal: Box::new(signal) });
         let failure = succession.failure();
+        settle(&shared);
         if failure.is_none() {
             log::info!("stopped");
         }
@@ -153,6 +159,20 @@ impl Server {
             added.push(server.add_service(sockets.service(&name, door, &listener.listen, dead_after)?));
         }
         Ok(added)
+    }
+}
+
+/// The last words to the store. Not after an upgrade: the other process uses it.
+fn settle(shared: &Shared) {
+    if shared.process.has_company() {
+        return;
+    }
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let settled = runtime.block_on(async { tokio::time::timeout(SETTLE_LIMIT, shared.placer.store.settle()).await });
+    match settled {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::warn!(error:% = error; "the store's log is not merged into its file; nothing is lost"),
+        Err(_) => log::warn!("the store is slow, its log is not merged into its file; nothing is lost"),
     }
 }
 

@@ -25,7 +25,9 @@ pub fn reload(shared: &Shared, path: Option<&Path>) -> Option<Arc<Config>> {
         }
     };
     let old = shared.config.swap(config.clone());
-    for key in old.restart_needed(&config) {
+    // Compared with what runs and not with the last file: a key that was changed back needs no restart any more, and one
+    // that still differs is told of each time.
+    for key in shared.started_with.restart_needed(&config) {
         warn!(key = key; "changed in the file, takes effect at the next restart");
     }
     crate::log::change(&config.log);

@@ -146,8 +146,23 @@ pub trait Store: Send + Sync {
 
     /// Writes and reads something; `Ok` means that a claim would work.
     async fn ping(&self) -> Result<(), StoreError>;
+    /// Names the store and the file behind it: two that are equal use the same one.
+    fn identity(&self) -> String;
+    /// Why the store's file is not in its place any more; nothing is promised then.
+    fn lost(&self) -> Option<String>;
+    /// Writes everything that is known into a new file at the store's place; refused if the file is there.
+    async fn rebuild(&self) -> Result<(), StoreError>;
+    /// Moves what is in a log beside the file into it, for those who copy the file alone after a stop.
+    async fn settle(&self) -> Result<(), StoreError>;
     /// A consistent copy into a new file, while running.
     async fn backup(&self, file: &std::path::Path) -> Result<(), StoreError>;
+}
+
+/// The same for those who must not make a store.
+pub async fn open_existing(config: &StoreConfig) -> Result<Arc<dyn Store>, StoreError> {
+    match &config.url {
+        StoreUrl::Sqlite(path) => Ok(Arc::new(SqliteStore::open_existing(path).await?)),
+    }
 }
 
 /// Opens the back end that the configuration names.

@@ -300,9 +300,11 @@ async fn check_tells_all_problems_at_once_and_tries_every_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_speaks_with_and_without_a_running_server() {
     let mut pool = Builder::new(2).prepare().await;
-    let text = pool.cli_ok(&["status"]);
+    let output = pool.cli(&["status"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(code(&output), 1, "it does not run");
     assert!(text.contains("not running") && text.contains("bbb1") && text.contains("bbb2"), "{text}");
-    let stopped = json(&pool, &["status"]);
+    let stopped: Value = serde_json::from_slice(&pool.cli(&["--json", "status"]).stdout).unwrap();
     assert_eq!((&stopped["running"], &stopped["servers"][0]["health"]), (&false.into(), &Value::Null));
     pool.serve().await;
     pool.front_end().create("room", "").await;
@@ -316,6 +318,7 @@ async fn status_speaks_with_and_without_a_running_server() {
     pool.servers[0].fault(Fault::Refuse);
     pool.wait_health("bbb1", "down").await;
     let text = pool.cli_ok(&["status"]);
+    assert!(text.contains("store: ") && text.contains("usher.db"), "{text}");
     assert!(text.lines().any(|line| line.starts_with("bbb1") && line.contains("down (")), "{text}");
 }
 

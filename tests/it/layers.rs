@@ -10,7 +10,7 @@ const ORDER: [&[&str]; 14] = [
     &["bbb"],
     &["config"],
     &["store", "metrics", "log", "relay", "proxy_protocol", "tls"],
-    &["stream", "tenant", "client", "limit", "pacing"],
+    &["stream", "tenant", "client", "limit", "pacing", "restart"],
     &["pool"],
     &["placement"],
     &["process"],

@@ -30,6 +30,7 @@ mod pacing;
 mod placing;
 mod races;
 mod recordings;
+mod recovery;
 mod reliability;
 mod replacing_nginx;
 mod restoring;

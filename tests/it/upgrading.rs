@@ -267,7 +267,9 @@ async fn nonsense_at_the_upgrade_socket_changes_nothing() {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(pool.dir.path().join("usher.db.upgrade")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "for its own user only");
-    for words in [&b"ready"[..], b"\xff\xfe", b"usher-upgrade 99", &[b'x'; 4000], b"usher-upgrade 1 0.1.0"] {
+    let store = pool.status().await.unwrap()["store"].as_str().unwrap().to_owned();
+    let hello = format!("usher-upgrade 1 0.1.0 store={store}");
+    for words in [&b"ready"[..], b"\xff\xfe", b"usher-upgrade 99", &[b'x'; 4000], hello.as_bytes()] {
         let line = line_to(&pool);
         send(&line, words, SendFlags::empty()).unwrap();
         drop(line);

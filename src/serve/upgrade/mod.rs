@@ -79,6 +79,14 @@ impl Succession {
         Ok(())
     }
 
+    /// Ends this process, which cannot begin to serve.
+    pub fn give_up(&self) {
+        let _ = self.failure.set(TakeoverError::Broken("this process failed before it served".to_owned()));
+        if let Some(stop) = &self.stop {
+            stop.notify_one();
+        }
+    }
+
     /// Starts a successor whenever SIGUSR2 comes.
     pub async fn follow_signal(&self) {
         match self.stop {

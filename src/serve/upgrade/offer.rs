@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 
-use super::wire::{ALL, Door, HELLO, LISTEN, Line, READY, REFUSED, RETIRED};
-use crate::process::{Process, Shared};
+use super::successor::cannot_leave;
+use super::wire::{ALL, Door, HELLO, LISTEN, Line, READY, REFUSED, RETIRED, STORE};
+use crate::process::Shared;
 use crate::serve::sockets::Sockets;
+use crate::store::Store;
 
 /// How long the other may take to say who it is.
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
@@ -33,7 +35,7 @@ pub fn offer(path: &Path, sockets: Arc<Sockets>, shared: Arc<Shared>) -> io::Res
         while !shared.process.is_draining() {
             match door.accept() {
                 Ok((line, pid, user)) if may_upgrade(user) => {
-                    if let Err(error) = hand_over(&line, pid, &sockets, &shared.process) {
+                    if let Err(error) = hand_over(&line, pid, &sockets, &shared) {
                         error!(pid = pid, error:% = error; "upgrade failed, this Usher goes on");
                     }
                 }
@@ -69,14 +71,33 @@ fn may_upgrade(user: u32) -> bool {
     user == 0 || user == rustix::process::geteuid().as_raw()
 }
 
+/// Why who says `said` of its store must not take over.
+fn unfit(ours: &dyn Store, said: &str) -> Option<String> {
+    if ours.lost().is_some() {
+        return Some("its store is not in its place; see its /readyz".to_owned());
+    }
+    let is_same = said.strip_prefix(STORE) == Some(ours.identity().as_str());
+    (!is_same).then(|| "it uses another store; compare store.url and the folder that each was started in".to_owned())
+}
+
 /// The whole conversation. The error: this process goes on as before.
-fn hand_over(line: &Line, pid: i32, sockets: &Sockets, process: &Process) -> io::Result<()> {
+fn hand_over(line: &Line, pid: i32, sockets: &Sockets, shared: &Shared) -> io::Result<()> {
+    let process = &shared.process;
     let Some(hello) = line.hear(HELLO_LIMIT)? else { return Ok(()) };
-    let Some(version) = hello.text.strip_prefix(HELLO).map(str::trim) else {
+    let Some(said) = hello.text.strip_prefix(HELLO).map(str::trim) else {
         return line.say(&format!("{REFUSED} this version of Usher does not know that kind of upgrade"), None);
     };
     if process.is_draining() {
         return line.say(&format!("{REFUSED} it is stopping"), None);
+    }
+    if let Some(reason) = cannot_leave(std::process::id()) {
+        warn!(pid = pid, reason = reason; "upgrade refused, this Usher goes on");
+        return line.say(&format!("{REFUSED} {reason}"), None);
+    }
+    let (version, store) = said.split_once(' ').unwrap_or((said, ""));
+    if let Some(reason) = unfit(&*shared.placer.store, store) {
+        warn!(pid = pid, version = version, reason = reason.as_str(); "upgrade refused, this Usher goes on");
+        return line.say(&format!("{REFUSED} {reason}"), None);
     }
     info!(pid = pid, version = version; "upgrade begins");
     for (address, socket) in sockets.share()? {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use super::wire::{ALL, HELLO, Heard, LISTEN, Line, READY, REFUSED, RETIRED};
+use super::wire::{ALL, HELLO, Heard, LISTEN, Line, READY, REFUSED, RETIRED, STORE};
 use crate::process::Process;
 use crate::serve::sockets::Bound;
 
@@ -34,11 +34,11 @@ pub enum TakeoverError {
 }
 
 impl Takeover {
-    /// Asks the Usher behind `path` for its sockets; it goes on serving with them meanwhile.
-    pub fn begin(path: &Path) -> Result<(Self, Vec<Bound>), TakeoverError> {
+    /// Asks the Usher behind `path`, which must use the same `store`, for its sockets; it goes on serving with them meanwhile.
+    pub fn begin(path: &Path, store: &str) -> Result<(Self, Vec<Bound>), TakeoverError> {
         let line = Line::to(path).map_err(|error| TakeoverError::Nobody(path.to_owned(), Arc::new(error)))?;
         let broken = |error: io::Error| TakeoverError::Broken(error.to_string());
-        line.say(&format!("{HELLO} {}", env!("CARGO_PKG_VERSION")), None).map_err(broken)?;
+        line.say(&format!("{HELLO} {} {STORE}{store}", env!("CARGO_PKG_VERSION")), None).map_err(broken)?;
         let mut sockets = Vec::new();
         loop {
             let heard = line.hear(ANSWER_LIMIT).map_err(broken)?;

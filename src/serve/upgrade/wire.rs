@@ -21,6 +21,8 @@ const SEND_LIMIT: Duration = Duration::from_secs(5);
 
 /// The greeting's first words; a later version that says other things takes another number.
 pub const HELLO: &str = "usher-upgrade 1";
+/// Before the identity of the store, behind the version.
+pub const STORE: &str = "store=";
 pub const LISTEN: &str = "listen";
 pub const ALL: &str = "all";
 pub const READY: &str = "ready";

@@ -83,14 +83,30 @@ pub fn restore(from: &Path, to: &Path) -> Result<(), StoreError> {
     sync(&directory)
 }
 
+/// Writes what `connection` has into a new file at `to`, whatever is there.
+pub fn write_in_place(connection: &Connection, to: &Path) -> Result<(), StoreError> {
+    let directory = directory_of(to);
+    fs::create_dir_all(&directory).map_err(|error| cannot("create", &directory, &error))?;
+    let copy = copy_of(connection, to)?;
+    verify_backup(copy.path())?;
+    give_to_owner_of(&directory, copy.path());
+    let _only_one = lock(&directory)?;
+    remove_logs(to)?;
+    copy.persist(to).map_err(|error| cannot("replace", to, &error.error))?;
+    sync(&directory)
+}
+
 /// Writes a consistent copy of `from` into a temporary file in the directory of `to`, on disk when it returns.
 fn copy_beside(from: &Path, to: &Path) -> Result<NamedTempFile, StoreError> {
+    copy_of(&connect_read_only(from)?, to)
+}
+
+fn copy_of(connection: &Connection, to: &Path) -> Result<NamedTempFile, StoreError> {
     let directory = directory_of(to);
     let copy = NamedTempFile::new_in(&directory).map_err(|error| cannot("write to", &directory, &error))?;
     let Some(name) = copy.path().to_str() else {
         return Err(StoreError::Failed(format!("{} is no UTF-8 path", directory.display())));
     };
-    let connection = connect_read_only(from)?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(|error| named(to, error.into()))?;
     File::open(copy.path()).and_then(|file| file.sync_all()).map_err(|error| cannot("write", to, &error))?;
     Ok(copy)

@@ -53,12 +53,13 @@ pub fn end(connection: &Connection) -> Result<Cursor, StoreError> {
 
 /// What others than `origin` did since `cursor`.
 pub fn changes(reading: &mut Reading, origin: &str, cursor: Cursor) -> Result<Changes, StoreError> {
+    reading.link.check()?;
     // Asked before reading: a commit in between is seen twice rather than never.
-    let data_version = reading.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+    let data_version = reading.link.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
     if reading.seen == Some(Seen { data_version, cursor }) {
         return Ok(Changes { cursor, ..Changes::default() });
     }
-    let snapshot = reading.connection.unchecked_transaction()?;
+    let snapshot = reading.link.connection.unchecked_transaction()?;
     let found = since(&snapshot, origin, cursor)?;
     snapshot.commit()?;
     reading.seen = Some(Seen { data_version, cursor: found.cursor });

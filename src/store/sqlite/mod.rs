@@ -8,6 +8,7 @@ mod evictions;
 mod failure;
 mod file;
 mod journal;
+mod place;
 mod placements;
 mod reader;
 mod rows;
@@ -21,6 +22,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -28,6 +30,7 @@ use tokio::sync::oneshot;
 
 pub use backup::{BackupSummary, restore, verify_backup};
 
+use self::place::{Link, Place};
 use self::reader::Reading;
 use self::writer::{Durability, Task, Writing};
 use super::{
@@ -36,9 +39,12 @@ use super::{
 };
 use crate::ids::{MeetingKey, ServerId, TenantId};
 
+/// How long the last words of a process wait for others that use the file.
+const SETTLE_BUSY: Duration = Duration::from_millis(500);
+
 /// A store in one SQLite file. Dropping it finishes what is queued and closes the file.
 pub struct SqliteStore {
-    path: PathBuf,
+    place: Arc<Place>,
     /// Names this value in the journal; random, so that processes never share it.
     origin: Arc<str>,
     /// `None` only while being dropped.
@@ -60,10 +66,20 @@ impl SqliteStore {
         blocking(move || Self::open_blocking(path)).await
     }
 
+    /// The same for whoever must not make a store: fails if there is no file.
+    pub async fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::NotFound(format!("there is no store at {}", path.display())));
+        }
+        Self::open(path).await
+    }
+
     fn open_blocking(path: PathBuf) -> Result<Self, StoreError> {
         let only_one = file::prepare(&path)?;
         let (writing, reading) = (file::connect(&path)?, file::connect(&path)?);
+        let place = Arc::new(Place::of(&path, &reading).map_err(|error| file::named(&path, error))?);
         drop(only_one);
+        let (writing, reading) = (Link::new(writing, &place), Link::new(reading, &place));
         let origin = random_origin()?;
         let (writes, write_queue) = mpsc::channel(writer::QUEUE);
         let (reads, read_queue) = mpsc::channel(reader::QUEUE);
@@ -72,7 +88,7 @@ impl SqliteStore {
             spawn("store-writer", move || writer::run(writing, &author, write_queue))?,
             spawn("store-reader", move || reader::run(reading, read_queue))?,
         ];
-        Ok(Self { path, origin, queues: Some(Queues { writes, reads }), threads })
+        Ok(Self { place, origin, queues: Some(Queues { writes, reads }), threads })
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -132,7 +148,7 @@ impl Drop for SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn servers(&self) -> Result<Vec<ServerRecord>, StoreError> {
-        self.read(|reading| servers::all(&reading.connection)).await
+        self.read(|reading| servers::all(&reading.link.connection)).await
     }
 
     async fn add_server(&self, server: ServerRecord) -> Result<ServerRecord, StoreError> {
@@ -148,7 +164,7 @@ impl Store for SqliteStore {
     }
 
     async fn tenants(&self) -> Result<Vec<TenantRecord>, StoreError> {
-        self.read(|reading| tenants::all(&reading.connection)).await
+        self.read(|reading| tenants::all(&reading.link.connection)).await
     }
 
     async fn add_tenant(&self, tenant: TenantRecord) -> Result<TenantRecord, StoreError> {
@@ -164,12 +180,12 @@ impl Store for SqliteStore {
     }
 
     async fn placements(&self) -> Result<Vec<Placement>, StoreError> {
-        self.read(|reading| placements::all(&reading.connection)).await
+        self.read(|reading| placements::all(&reading.link.connection)).await
     }
 
     async fn placement(&self, key: &MeetingKey) -> Result<Option<Placement>, StoreError> {
         let key = key.clone();
-        self.read(move |reading| placements::one(&reading.connection, &key)).await
+        self.read(move |reading| placements::one(&reading.link.connection, &key)).await
     }
 
     async fn claim(&self, placement: Placement) -> Result<Claim, StoreError> {
@@ -205,7 +221,7 @@ impl Store for SqliteStore {
     }
 
     async fn evictions(&self) -> Result<Vec<Eviction>, StoreError> {
-        self.read(|reading| evictions::all(&reading.connection)).await
+        self.read(|reading| evictions::all(&reading.link.connection)).await
     }
 
     async fn add_eviction(&self, eviction: Eviction) -> Result<(), StoreError> {
@@ -218,7 +234,7 @@ impl Store for SqliteStore {
     }
 
     async fn cursor(&self) -> Result<Cursor, StoreError> {
-        self.read(|reading| journal::end(&reading.connection)).await
+        self.read(|reading| journal::end(&reading.link.connection)).await
     }
 
     async fn changes(&self, cursor: Cursor) -> Result<Changes, StoreError> {
@@ -234,11 +250,48 @@ impl Store for SqliteStore {
             Ok(())
         })
         .await?;
-        self.read(|reading| journal::end(&reading.connection)).await.map(drop)
+        self.read(|reading| journal::end(&reading.link.connection)).await.map(drop)
+    }
+
+    fn identity(&self) -> String {
+        self.place.identity()
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.place.lost()
+    }
+
+    async fn rebuild(&self) -> Result<(), StoreError> {
+        self.read(|reading| {
+            reading.link.place.rebuild(&reading.link.connection)?;
+            reading.link.follow();
+            reading.seen = None;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        // Behind everything that is being written; on a connection of its own, since a transaction is open in a job.
+        self.write(|_| Ok(())).await?;
+        let path = self.place.path.clone();
+        blocking(move || {
+            let connection = file::connect(&path)?;
+            connection.busy_timeout(SETTLE_BUSY)?;
+            let is_busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            match is_busy {
+                0 => Ok(()),
+                _ => Err(StoreError::Failed("another process reads or writes the database".to_owned())),
+            }
+        })
+        .await
     }
 
     async fn backup(&self, file: &Path) -> Result<(), StoreError> {
-        let (from, to) = (self.path.clone(), file.to_owned());
+        if let Some(reason) = self.place.lost() {
+            return Err(StoreError::Failed(reason));
+        }
+        let (from, to) = (self.place.path.clone(), file.to_owned());
         blocking(move || backup::backup(&from, &to)).await
     }
 }

@@ -127,7 +127,9 @@ fn batch(connection: Connection, tasks: Vec<Box<dyn writer::Job>>) {
         assert!(sender.try_send(task).is_ok());
     }
     drop(sender);
-    writer::run(connection, "test", queue);
+    let path = connection.path().unwrap().to_owned();
+    let place = Arc::new(super::place::Place::of(std::path::Path::new(&path), &connection).unwrap());
+    writer::run(Link::new(connection, &place), "test", queue);
 }
 
 #[tokio::test]

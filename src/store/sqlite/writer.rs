@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::journal;
+use super::place::Link;
 use crate::clock::{Clock, Millis, SteadyClock};
 use crate::store::StoreError;
 
@@ -102,7 +103,7 @@ fn reason(failure: &StoreError) -> String {
 }
 
 /// Body of the writer thread; ends when every sender is gone and the queue is empty.
-pub fn run(connection: Connection, origin: &str, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+pub fn run(mut link: Link, origin: &str, mut queue: mpsc::Receiver<Box<dyn Job>>) {
     let mut since_pruned = PRUNE_EVERY;
     // As `file::connect` has set it.
     let mut current = Durability::PowerCut;
@@ -117,9 +118,15 @@ pub fn run(connection: Connection, origin: &str, mut queue: mpsc::Receiver<Box<d
         if prunes {
             since_pruned = 0;
         }
-        let writing = Writing { connection: &connection, origin, now: SteadyClock.now() };
+        if link.follow() {
+            current = Durability::PowerCut;
+        }
+        let connection = &link.connection;
+        let writing = Writing { connection, origin, now: SteadyClock.now() };
         let wanted = batch.iter().map(|job| job.durability()).max().unwrap_or(Durability::PowerCut);
-        let failure = set_durability(&connection, &mut current, wanted)
+        let failure = link
+            .check()
+            .and_then(|()| set_durability(connection, &mut current, wanted))
             .and_then(|()| transact(&writing, &mut batch, prunes))
             .err();
         if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
