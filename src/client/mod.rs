@@ -128,7 +128,7 @@ impl BbbClient {
     async fn send(&self, request: reqwest::RequestBuilder, limit: Duration) -> Result<Answer, CallError> {
         match tokio::time::timeout(limit, answer::read(request, self.max_answer)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(CallError::Unclear(format!("no complete answer within {} ms", limit.as_millis()))),
+            Err(_) => Err(CallError::Silent(format!("no complete answer within {} ms", limit.as_millis()))),
         }
     }
 }

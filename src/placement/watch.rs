@@ -26,6 +26,9 @@ const AFTER_PANIC: Duration = Duration::from_secs(1);
 /// Part of the probes' interval by which a poll may come early, in the place of a probe.
 const NEAR: u32 = 4;
 
+/// Least time between two probes or polls of a server, however many failed calls ask for one.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Pace of the watch.
 #[derive(Clone, Debug)]
 pub struct WatchSettings {
@@ -96,10 +99,22 @@ impl Drop for AbortOnDrop {
 async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, id: ServerId) {
     let mut next_probe = Instant::now();
     let mut next_poll = Instant::now();
+    let (mut probed, mut polled) = (None, None);
     let mut is_known = false;
+    let asked = placer.monitor.asked(id);
     loop {
         let due = next_probe.min(next_poll);
-        tokio::time::sleep_until(due.into()).await;
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            () = asked.probe.notified() => {
+                next_probe = next_probe.min(out_of_turn(probed));
+                continue;
+            }
+            () = asked.poll.notified() => {
+                next_poll = next_poll.min(out_of_turn(polled));
+                continue;
+            }
+        }
         // The record may have changed since; a server that is gone ends its watch.
         let Some(view) = placer.ledger.server(id) else { return };
         let pace = settings.load_full();
@@ -109,6 +124,7 @@ async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, i
         let is_up = || placer.ledger.server(id).is_some_and(|view| view.health == Health::Up);
         let is_near = next_probe <= now && next_poll <= now + pace.interval / NEAR;
         if next_poll <= now || (is_near && is_up()) {
+            polled = Some(Instant::now());
             let worked = poll(&placer, &view.record, &pace).await;
             next_poll = Instant::now() + pause(&placer, id, pace.poll_interval, &pace);
             if worked && !is_known {
@@ -119,10 +135,17 @@ async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, i
             }
         }
         if next_probe <= Instant::now() {
+            probed = Some(Instant::now());
             is_known |= probe(&placer, &view.record, &pace).await;
             next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
         }
     }
+}
+
+/// When what failed calls ask for may be done: at once, if the last time is long enough ago.
+fn out_of_turn(last: Option<Instant>) -> Instant {
+    let now = Instant::now();
+    last.map_or(now, |last: Instant| now.max(last + LEAST_PAUSE))
 }
 
 /// The interval with ±10 % jitter, doubled with each failure beyond the third.
