@@ -45,5 +45,5 @@ pub use recording::{Recording, merge, page, read_recordings};
 pub use recording_filter::{Page, id_list};
 pub use rewrite::{Rewrite, rewrite};
 pub use tag::{MAX_TAGS, Tag, TagWish};
-pub use version::{Generation, Version, read_version};
+pub use version::{Generation, Version, read_version, signs_forms};
 pub use xml::BadAnswer;

@@ -37,6 +37,8 @@ pub struct CreateOrder {
     pub params: Params,
     /// XML or multipart body with its content type.
     pub body: Option<(&'static str, Bytes)>,
+    /// The caller sent a form: parameters that are too long for a URL go on as one.
+    pub is_form: bool,
     pub deadline: Instant,
     /// What the request was lent (its place among the creates, memory for slides); given back with the order.
     pub lent: Vec<OwnedSemaphorePermit>,

@@ -19,7 +19,7 @@ use super::settle::{Displaced, Reservation};
 use super::unwritten::{Unwritten, Written};
 use super::{CallMade, Choice, CreateAnswer, CreateOrder, Placer, Snapshot, Wish};
 use crate::bbb::{self, Call, Created, Meeting, Params, Reply};
-use crate::client::{Body, CallError, ok};
+use crate::client::{Answer, Body, CallError, ok};
 use crate::error::ApiError;
 use crate::ids::{MeetingKey, ServerId};
 use crate::store::{Change, Eviction, ServerRecord};
@@ -30,6 +30,8 @@ pub(super) const ASK_LIMIT: Duration = Duration::from_secs(2);
 const ASK_AGAIN_LIMIT: Duration = Duration::from_secs(1);
 /// Servers that may answer one create with an error or nonsense.
 const MOST_BAD_ANSWERS: usize = 2;
+/// Bytes. nginx and the servlet container behind it take a head of 8 KiB; the rest of it needs some.
+const LONGEST_QUERY: usize = 6 * 1024;
 /// Bytes of slides that are taken to reach a server in a second, on top of the time for an attempt.
 const SLIDES_PER_SECOND: f64 = 1_000_000.0;
 /// With less time left than this no further server is tried.
@@ -199,8 +201,7 @@ impl Placer {
             None => Body::None,
             Some((content_type, bytes)) => Body::Bytes(content_type, bytes.clone()),
         };
-        let query = params.to_query();
-        let mut call = pin!(self.client.call(server, "create", &query, body, limit));
+        let mut call = pin!(self.call_create(server, params, order.is_form, body, limit));
         let outcome = match patience {
             None => call.await,
             Some((patience, wish)) => match timeout(patience, &mut call).await {
@@ -227,6 +228,29 @@ impl Placer {
             Ok(Err(reply)) => Try::Refused(reply, answer.body),
             Err(bad) => Try::Failed(CallError::from(bad)),
         }
+    }
+
+    /// Parameters in the query, but for a form that is too long for one. Which signature of a form the server takes is
+    /// guessed by its version; if it refuses that one, nothing has happened, and the other is right.
+    async fn call_create(
+        &self,
+        server: &Arc<ServerRecord>,
+        params: &Params,
+        is_form: bool,
+        body: Body,
+        limit: Duration,
+    ) -> Result<Answer, CallError> {
+        let query = params.to_query();
+        if !is_form || query.len() <= LONGEST_QUERY {
+            return self.client.call(server, "create", &query, body, limit).await;
+        }
+        let started = Instant::now();
+        let view = self.ledger.server(server.id);
+        let rebuilt = bbb::signs_forms(view.as_ref().and_then(|view| view.version.as_deref()));
+        let answer = self.client.post_form(server, "create", params, rebuilt, limit).await?;
+        let is_refused = bbb::read_reply(&answer.body).is_ok_and(|reply| reply.key == "checksumError");
+        let rest = limit.saturating_sub(started.elapsed());
+        if is_refused { self.client.post_form(server, "create", params, !rebuilt, rest).await } else { Ok(answer) }
     }
 
     /// Whether a server did the work of a create whose answer was lost.
