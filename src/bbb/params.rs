@@ -480,7 +480,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(200))]
 
         #[test]
-        fn legal_bytes_pass_unchanged(query in "([a-zA-Z0-9_.~*!'(),;:@/?$&=+-]|%[0-9a-fA-F]{2}){0,60}") {
+        fn legal_bytes_pass_unchanged(query in "([a-zA-Z0-9_.~*!(),;:@/?$&=+-]|%[0-9a-fA-F]{2}){0,60}") {
             let params = Params::parse(query.as_bytes(), 100).unwrap();
             prop_assert_eq!(params.to_query(), query);
         }

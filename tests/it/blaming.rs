@@ -36,7 +36,8 @@ async fn end_of(moodle: &FrontEnd, meeting: &str) -> crate::harness::Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_that_no_server_can_digest_costs_only_its_caller() {
     let pool = with_one_cordoned().await;
-    let (poisoner, other) = (pool.front_end_of(1), pool.front_end());
+    let (poisoner, other) =
+        (FrontEnd::new(format!("{}/t/other/bigbluebutton/api", pool.http), "secret-other"), pool.front_end());
     for round in 0..10 {
         let answer = poisoner.get("create", POISON).await;
         assert_eq!((answer.status, answer.key().as_str()), (200, "validationError"), "{}", answer.body);
@@ -175,6 +176,7 @@ async fn a_create_leaves_a_frozen_server_in_time() {
         .set("USHER_API__CONNECT_TIMEOUT", "3s")
         .set("USHER_HEALTH__INTERVAL", "60s")
         .set("USHER_HEALTH__POLL_INTERVAL", "60s")
+        .set("USHER_HEALTH__MAX_BACKOFF", "60s")
         .start()
         .await;
     let moodle = pool.front_end();
