@@ -53,6 +53,7 @@ pub struct Metrics {
     pub server_last_poll: GaugeVec,
     pub poll_duration: HistogramVec,
     pub poll_failures: IntCounterVec,
+    pub call_failures: IntCounterVec,
     pub placements: IntCounterVec,
     pub create_retries: IntCounter,
     pub placement_conflicts: IntCounter,
@@ -165,6 +166,12 @@ impl Metrics {
                 "Failed probes and polls.",
                 &["server"],
             )?,
+            call_failures: make.counters(
+                "usher_server_call_failures_total",
+                "Calls for callers that failed on the server, by what was wrong: connect, silent, broken_off, status, refused, \
+                 unreadable, unsendable.",
+                &["server", "call", "kind"],
+            )?,
             placements: make.counters("usher_placements_total", "Meetings placed.", &["server", "reason"])?,
             create_retries: make.counter("usher_create_retries_total", "Creates that went on to another server.")?,
             placement_conflicts: make
@@ -265,6 +272,7 @@ impl Metrics {
     /// Drops the series of servers and tenants that are gone, so that label values cannot pile up over the years.
     pub fn forget_all_but(&self, servers: &HashSet<String>, tenants: &HashSet<String>) {
         retain(&self.poll_failures, "server", servers);
+        retain(&self.call_failures, "server", servers);
         retain(&self.poll_duration, "server", servers);
         retain(&self.placements, "server", servers);
         retain(&self.joins_paced, "server", servers);

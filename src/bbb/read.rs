@@ -110,6 +110,22 @@ pub fn read_meeting_info(body: &[u8]) -> Result<Option<Meeting>, BadAnswer> {
     meeting.map(Some).ok_or(BadAnswer::Missing("meetingID"))
 }
 
+/// A getMeetingInfo answer for a caller, as the server wrote it or, if a participant's data made it ill-formed, repaired;
+/// with what it says.
+pub fn repair_meeting_info(body: Bytes) -> Result<(Reply, Bytes), BadAnswer> {
+    let source = text_of(&body)?;
+    let error = match Document::parse(&source) {
+        Ok(document) if !document.has_prefix => {
+            let reply = reply_of(&document)?;
+            return Ok((reply, body));
+        }
+        Ok(_) => BadAnswer::NotXml,
+        Err(error) => error,
+    };
+    let repaired = repair::well_formed(&source).ok_or(error)?;
+    Ok((reply_of(&Document::parse(&repaired)?)?, Bytes::from(repaired)))
+}
+
 /// The fields of a getMeetingInfo answer in the form of getMeetings.
 fn as_meeting(document: &Document<'_>) -> Bytes {
     let mut xml = Writer::default();

@@ -32,6 +32,21 @@ impl Generation {
     }
 }
 
+/// Whether a server of this version signs a form that has no query over its sorted parameters, as 2.4 to 2.6.17 and 2.7.0
+/// to 2.7.7 do (bbb-api.md section 2.4). A guess where the version is not known to the last number.
+pub fn signs_forms(version: Option<&str>) -> bool {
+    // Servers before 2.6 that do not tell their version are more likely 2.4 or 2.5 than older.
+    let Some(version) = version else { return true };
+    let Some(Generation { major, minor }) = Generation::parse(version) else { return false };
+    let patch = version.split(['.', '-', '+', '~', '_']).nth(2).and_then(|patch| patch.parse::<u32>().ok());
+    match (major, minor) {
+        (2, 4 | 5) => true,
+        (2, 6) => patch.is_some_and(|patch| patch <= 17),
+        (2, 7) => patch.is_some_and(|patch| patch <= 7),
+        _ => false,
+    }
+}
+
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.major, self.minor)
@@ -102,6 +117,17 @@ mod tests {
         let graphql = "<graphqlWebsocketUrl>wss://h/graphql</graphqlWebsocketUrl>";
         assert_eq!(generation(&format!("<bbbVersion/><apiVersion>2.0</apiVersion>{graphql}")), Some(Generation::V3_0));
         assert_eq!(generation(&format!("<bbbVersion>4.0.0-beta.3</bbbVersion>{graphql}")), Some(Generation::V4_0));
+    }
+
+    #[test]
+    fn forms_are_signed_by_era() {
+        for version in ["2.4", "2.5.9", "2.6.0", "2.6.17", "2.7.0-rc.1", "2.7.7"] {
+            assert!(signs_forms(Some(version)), "{version}");
+        }
+        for version in ["2.3.6", "2.6", "2.6.18", "2.7.8", "3.0", "3.0.19", "4.0.0"] {
+            assert!(!signs_forms(Some(version)), "{version}");
+        }
+        assert!(signs_forms(None));
     }
 
     #[test]

@@ -92,6 +92,11 @@ pub(crate) struct Document<'a> {
 impl<'a> Document<'a> {
     /// Reads `source`, which must be one element with at most a declaration, comments and blanks around it.
     pub fn parse(source: &'a str) -> Result<Self, BadAnswer> {
+        Self::parse_at_most(source, usize::MAX)
+    }
+
+    /// The same of something that has no business to hold more than `most` elements.
+    pub fn parse_at_most(source: &'a str, most: usize) -> Result<Self, BadAnswer> {
         // A mark that is left here is a second one; quick-xml would skip it.
         if source.starts_with(BYTE_ORDER_MARK) {
             return Err(BadAnswer::NotXml);
@@ -104,6 +109,9 @@ impl<'a> Document<'a> {
             let start = position(&reader);
             let event = reader.read_event()?;
             let end = position(&reader);
+            if document.nodes.len() > most {
+                return Err(BadAnswer::TooLarge);
+            }
             match event {
                 Event::Start(tag) => {
                     document.begin(&tag, start..end, &open)?;

@@ -36,7 +36,13 @@ pub enum CallError {
     /// The server cannot have seen the call: name, connect or TLS failure.
     #[error("{0}")]
     NotSent(String),
-    /// The call may have been carried out.
+    /// HTTP has no form for this request.
+    #[error("{0}")]
+    Unsendable(String),
+    /// No complete answer in time; the call may have been carried out.
+    #[error("{0}")]
+    Silent(String),
+    /// The connection broke off; the call may have been carried out.
     #[error("{0}")]
     Unclear(String),
     /// The server answered, with this HTTP status instead of 200.
@@ -51,8 +57,22 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// What is refused with a status of 400 to 499 has not been worked on.
     pub fn may_have_happened(&self) -> bool {
-        !matches!(self, Self::NotSent(_))
+        !matches!(self, Self::NotSent(_) | Self::Unsendable(_) | Self::Status(400..=499))
+    }
+
+    /// Label of metrics and logs; bounded.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotSent(_) => "connect",
+            Self::Unsendable(_) => "unsendable",
+            Self::Silent(_) => "silent",
+            Self::Unclear(_) => "broken_off",
+            Self::Status(_) => "status",
+            Self::Refused(_) => "refused",
+            Self::Unreadable(_) => "unreadable",
+        }
     }
 
     /// The HTTP server or servlet container refused the request for its form or size, before BBB saw it: nothing has
@@ -78,7 +98,7 @@ pub(super) async fn read(request: reqwest::RequestBuilder, max: u64) -> Result<A
     let header = |name| response.headers().get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let content_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
     let date = header(DATE).map(str::to_owned);
-    let too_large = || CallError::Unclear(format!("answer larger than {max} bytes"));
+    let too_large = || CallError::Unreadable(format!("answer larger than {max} bytes"));
     if response.content_length().is_some_and(|length| length > max) {
         return Err(too_large());
     }
@@ -93,9 +113,13 @@ pub(super) async fn read(request: reqwest::RequestBuilder, max: u64) -> Result<A
 }
 
 fn describe(error: reqwest::Error) -> CallError {
-    let nothing_sent = error.is_connect() || error.is_builder();
+    let (no_connection, no_request) = (error.is_connect(), error.is_builder());
     let text = causes(&error.without_url());
-    if nothing_sent { CallError::NotSent(text) } else { CallError::Unclear(text) }
+    match (no_connection, no_request) {
+        (true, _) => CallError::NotSent(text),
+        (false, true) => CallError::Unsendable(text),
+        (false, false) => CallError::Unclear(text),
+    }
 }
 
 /// The innermost causes of an error in one line; the outer ones only say "error sending request".

@@ -1,7 +1,7 @@
 //! How Usher calls BBB servers: signed, bounded in time and size, and honest about what may have happened.
 //!
 //! Every parameter goes into the URL, for GET and POST alike, which is valid in all three signature eras of BBB
-//! (bbb-api.md section 2.4). The bytes that are signed are the bytes that are sent. Nothing here retries: whether a
+//! (bbb-api.md section 2.4); but for a form that is too long for that. The bytes that are signed are the bytes that are sent. Nothing here retries: whether a
 //! call may be repeated is the caller's knowledge, `CallError` tells it whether the server can have seen the call.
 
 mod answer;
@@ -21,9 +21,11 @@ pub use typed::ok;
 
 use elsewhere::{Elsewhere, addressed};
 
-use crate::bbb;
+use crate::bbb::{self, Params};
 use crate::store::{ServerRecord, Trust};
 use crate::tls;
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Limits of all calls.
 #[derive(Clone, Debug)]
@@ -93,6 +95,27 @@ impl BbbClient {
         self.send(request, limit).await
     }
 
+    /// Calls `name` with a form, for parameters that are too long for a URL. BBB signs a form in one of two ways, by its
+    /// version: `rebuilt` from the sorted parameters, or not at all (bbb-api.md section 2.4).
+    pub async fn post_form(
+        &self,
+        server: &ServerRecord,
+        name: &str,
+        params: &Params,
+        rebuilt: bool,
+        limit: Duration,
+    ) -> Result<Answer, CallError> {
+        let signed = if rebuilt { bbb::form_signature_base(params) } else { Vec::new() };
+        let checksum = bbb::sign(name, &String::from_utf8_lossy(&signed), &server.secret, server.checksum);
+        let mut form = params.to_query();
+        form.push_str("&checksum=");
+        form.push_str(&checksum);
+        let url = Url::parse(&format!("{}{name}", server.url));
+        let url = url.map_err(|error| CallError::NotSent(format!("bad server URL: {error}")))?;
+        let request = self.request(server, Method::POST, url, |pools| &pools.calls)?;
+        self.send(request.header(CONTENT_TYPE, FORM).body(form), limit).await
+    }
+
     /// The version call, which needs no checksum.
     pub async fn index(&self, server: &ServerRecord, limit: Duration) -> Result<Answer, CallError> {
         let base = server.url.trim_end_matches('/');
@@ -128,7 +151,7 @@ impl BbbClient {
     async fn send(&self, request: reqwest::RequestBuilder, limit: Duration) -> Result<Answer, CallError> {
         match tokio::time::timeout(limit, answer::read(request, self.max_answer)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(CallError::Unclear(format!("no complete answer within {} ms", limit.as_millis()))),
+            Err(_) => Err(CallError::Silent(format!("no complete answer within {} ms", limit.as_millis()))),
         }
     }
 }

@@ -104,6 +104,7 @@ impl Rules<'_> {
         self.require(answer, "api.max_answer", "write a size between 64KiB and 1GiB");
         self.time("api.request_timeout", api.request_timeout);
         self.time("api.connect_timeout", api.connect_timeout);
+        self.time("api.create_attempt", api.create_attempt);
         let order = api.connect_timeout <= api.request_timeout;
         self.require(order, "api.connect_timeout", "write at most api.request_timeout, which includes it");
         let algorithms = &api.checksum_algorithms;

@@ -48,6 +48,9 @@ pub const MAX_HEAD: usize = 2 * MAX_QUERY;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// One lost SYN is repeated after 1 s; what has not connected after 3 s is better tried elsewhere.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A create takes BBB a fraction of a second. Front ends give up after 10 s (Greenlight): a server that hangs for this long,
+/// the second in which it is asked whether it did the work, and as long for the next one stay below that.
+pub const CREATE_ATTEMPT: Duration = Duration::from_secs(4);
 /// Bytes. `getMeetings` of a server with 2 000 people is about 2 MiB; `getRecordings` of a large one reaches ten times that.
 pub const MAX_ANSWER: u64 = 32 * MIB;
 
@@ -239,6 +242,7 @@ fn api() -> Api {
         max_query: MAX_QUERY,
         request_timeout: REQUEST_TIMEOUT,
         connect_timeout: CONNECT_TIMEOUT,
+        create_attempt: CREATE_ATTEMPT,
         max_answer: MAX_ANSWER,
         checksum_algorithms: vec![Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512],
         unsigned_form_bodies: false,

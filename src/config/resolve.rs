@@ -124,6 +124,7 @@ impl Keys<'_> {
         });
         self.read("api.request_timeout", &mut api.request_timeout, value::duration);
         self.read("api.connect_timeout", &mut api.connect_timeout, value::duration);
+        self.read("api.create_attempt", &mut api.create_attempt, value::duration);
         self.read("api.max_answer", &mut api.max_answer, value::size);
         self.read("api.checksum_algorithms", &mut api.checksum_algorithms, |found| {
             value::list(found, value::algorithm)

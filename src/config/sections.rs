@@ -169,6 +169,8 @@ pub struct Api {
     pub request_timeout: Duration,
     /// Longest connecting to a BBB server may take.
     pub connect_timeout: Duration,
+    /// How long a server may take for a create while another one could have it.
+    pub create_attempt: Duration,
     /// Biggest answer read from a BBB server, bytes.
     pub max_answer: u64,
     /// What front ends may sign with (bbb-api.md section 2).

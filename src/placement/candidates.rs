@@ -10,6 +10,7 @@ use super::state::{ServerEntry, State};
 use super::sums::{Sums, count};
 use super::{Candidate, Excluded, Refusal, Why, Wish};
 use crate::bbb::Tag;
+use crate::clock::Millis;
 use crate::config::{Profile, WhenFull};
 use crate::ids::ServerId;
 use crate::pool::Health;
@@ -48,7 +49,7 @@ pub(super) struct Pick {
 
 impl State {
     /// Finds the server for a meeting that would contribute `share`.
-    pub(super) fn pick(&self, wish: &Wish, share: &Sums) -> Result<Pick, Refusal> {
+    pub(super) fn pick(&self, wish: &Wish, share: &Sums, now: Millis) -> Result<Pick, Refusal> {
         let mut why = Why { expected_people: tidy(share.expected_people()), ..Why::default() };
         if let Some(pinned) = wish.pinned {
             return self.pick_pinned(pinned, wish, share, why);
@@ -80,7 +81,7 @@ impl State {
             explain(&mut why, "full", &candidates, None, barred);
             return Err(Refusal::Full { why });
         }
-        let preferred = self.prefer(&candidates, wish, share, &mut why);
+        let preferred = self.prefer(&candidates, wish, share, now, &mut why);
         let chosen = self.lowest(&preferred);
         let reason = match candidates.len() {
             _ if is_overfull => "over_full",
@@ -130,9 +131,16 @@ impl State {
         candidates: &'b [Scored<'a>],
         wish: &Wish,
         share: &Sums,
+        now: Millis,
         why: &mut Why,
     ) -> Vec<&'b Scored<'a>> {
         let mut preferred: Vec<&Scored<'a>> = candidates.iter().collect();
+        let can_create = |candidate: &&Scored<'a>| candidate.entry.avoided_until.is_none_or(|until| until <= now);
+        let able = preferred.iter().filter(|candidate| can_create(candidate)).count();
+        if (1..preferred.len()).contains(&able) {
+            preferred.retain(can_create);
+            why.notes.push("servers on which creates fail are avoided".into());
+        }
         let is_free = |candidate: &&Scored<'a>| candidate.utilisation < FREE_ENOUGH;
         if let Some(region) = &wish.region {
             let is_near = |candidate: &&Scored<'a>| candidate.entry.record.region.as_ref() == Some(region);

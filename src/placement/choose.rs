@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::entry::{BreakoutEntry, Figures, MeetingEntry};
 use super::poll::Moment;
 use super::state::State;
+use super::sums::Sums;
 use super::{Choice, Confirmed, Ledger, Refusal, Wish};
 use crate::bbb::{Created, Meeting};
 use crate::clock::Millis;
@@ -54,6 +55,13 @@ impl Ledger {
                 Err(refusal)
             }
         }
+    }
+
+    /// True if a server beside those in `wish.exclude` would take the meeting.
+    pub(super) fn has_server_for(&self, wish: &Wish, now: Millis) -> bool {
+        let state = self.state.lock();
+        let (_, share) = state.claim(wish, now);
+        state.pick(wish, &share, now).is_ok()
     }
 
     /// The meeting as it is, to be put back if moving it comes to nothing.
@@ -199,15 +207,21 @@ impl State {
         true
     }
 
+    /// The meeting as it would be claimed, and what it would add to a server. An empty one costs the same under either
+    /// audio rule; the server's own applies on insert.
+    fn claim(&self, wish: &Wish, now: Millis) -> (MeetingEntry, Sums) {
+        let mut entry = MeetingEntry::claimed(wish, ServerId(0), now);
+        entry.make_forecast(&self.tuned, now);
+        let share = entry.contribution(&self.tuned, Audio::Duplex, now);
+        (entry, share)
+    }
+
     fn place(&mut self, wish: &Wish, now: Millis) -> Result<Choice, Refusal> {
         if self.by_bbb.contains_key(&wish.bbb_id) {
             return Err(Refusal::Exists); // another tenant's meeting, which must not be touched
         }
-        // An empty meeting costs the same under either audio rule; the server's own applies on insert.
-        let mut entry = MeetingEntry::claimed(wish, ServerId(0), now);
-        entry.make_forecast(&self.tuned, now);
-        let share = entry.contribution(&self.tuned, Audio::Duplex, now);
-        let pick = self.pick(wish, &share)?;
+        let (mut entry, share) = self.claim(wish, now);
+        let pick = self.pick(wish, &share, now)?;
         entry.server = pick.server;
         self.insert(wish.key.clone(), entry, now);
         Ok(Choice { server: pick.server, why: pick.why, reason: pick.reason })

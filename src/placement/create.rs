@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::settle::{Displaced, Reservation};
 use super::try_server::{ASK_LIMIT, Try, told};
 use super::{Choice, MeetingView, Placer, Refusal, Wish};
-use crate::bbb::{Params, Reply};
+use crate::bbb::{Call, Params, Reply};
 use crate::clock::Millis;
 use crate::error::ApiError;
 use crate::pool::Health;
@@ -37,6 +37,8 @@ pub struct CreateOrder {
     pub params: Params,
     /// XML or multipart body with its content type.
     pub body: Option<(&'static str, Bytes)>,
+    /// The caller sent a form: parameters that are too long for a URL go on as one.
+    pub is_form: bool,
     pub deadline: Instant,
     /// What the request was lent (its place among the creates, memory for slides); given back with the order.
     pub lent: Vec<OwnedSemaphorePermit>,
@@ -152,11 +154,12 @@ impl Placer {
         }
         // A server being emptied keeps what runs on it, but gets nothing back that has ended.
         let limit = order.left().min(ASK_LIMIT);
+        let made = self.monitor.calling(server.id, Call::GetMeetingInfo);
         match self.client.meeting(server, &view.called, limit).await {
             Ok(Some(_)) => Ok(Fate::Stays),
             Ok(None) => Ok(Fate::Moves(None)),
             Err(error) => {
-                self.monitor.call_failed(server.id, &error);
+                self.monitor.call_failed(made, &error);
                 Err(unavailable("The server of this meeting does not answer. Try again in a moment."))
             }
         }
@@ -172,7 +175,8 @@ impl Placer {
             self.ledger.release(&order.wish.key, server.id);
             return Err(late());
         }
-        match self.send(server, &params, order, limit).await {
+        let made = self.monitor.calling(server.id, Call::Create);
+        match self.send(made, server, &params, order, limit, None).await {
             Try::Done(created, body) => {
                 let written = self.confirm(&order.wish.key, server, &created, order, view.version).await;
                 Ok(told(written, || answered(server, body, started, None)))
@@ -185,9 +189,11 @@ impl Placer {
                 self.ledger.release(&order.wish.key, server.id);
                 Err(ApiError::too_large("The BigBlueButton server does not take a request of this size."))
             }
-            Try::Failed(reason) | Try::Unclear(reason) => {
+            Try::Failed(error) => {
                 self.ledger.release(&order.wish.key, server.id);
-                warn!(server = server.name.as_str(), reason = reason.as_str(); "create for a running meeting failed");
+                self.monitor.call_failed(made, &error);
+                info!(server = server.name.as_str(), meeting = view.key.meeting.as_str(), reason:% = error;
+                    "create for a running meeting failed");
                 Err(unavailable("The server of this meeting does not answer. Try again in a moment."))
             }
         }

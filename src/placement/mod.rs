@@ -7,6 +7,7 @@
 //!
 //! Every moment is handed in by the caller, so that whole afternoons can be tested in a millisecond.
 
+mod calls;
 mod candidates;
 mod choose;
 mod create;
@@ -45,7 +46,7 @@ pub use choose::Snapshot;
 pub use create::{CreateAnswer, CreateOrder};
 pub use follow::FOLLOW_EVERY;
 pub use gate::CreateGate;
-pub use monitor::Monitor;
+pub use monitor::{CallMade, Monitor};
 pub use placer::{Placer, PlacerSettings};
 pub use sweep::Tombstones;
 pub use view::*;

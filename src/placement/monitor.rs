@@ -2,8 +2,10 @@
 //! into the ledger, the log and the metrics.
 //!
 //! The rules (hysteresis, own network fault) are `pool::HealthBook`'s; this file only gives it a lock, a clock and ears.
+//! Of real calls it hears what is true of the server whatever was asked: no connection, no TLS, silence. What a server
+//! answered may be the call's own fault: that is `calls.rs`'s, and a probe or poll is asked for at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use log::{info, warn};
@@ -11,16 +13,37 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Ledger;
+use super::calls::CallBook;
+use crate::bbb::Call;
 use crate::client::CallError;
 use crate::clock::{Clock, Millis};
-use crate::ids::ServerId;
+use crate::ids::{MeetingKey, ServerId};
 use crate::metrics::Metrics;
 use crate::pool::{Failure, Health, HealthBook, HealthSettings, Source, Transition};
 use crate::store::ServerRecord;
 
+/// A call to a server on behalf of a caller.
+#[derive(Clone, Copy, Debug)]
+pub struct CallMade {
+    pub server: ServerId,
+    pub call: Call,
+    /// When it was sent.
+    pub since: Millis,
+}
+
+/// What a server's watch is asked to do out of turn; asking again before it has is the same wish.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub probe: Notify,
+    /// A signed call: what a failed signature or a broken connection is cleared by.
+    pub poll: Notify,
+}
+
 /// See the module's header.
 pub struct Monitor {
     book: Mutex<HealthBook>,
+    calls: Mutex<CallBook>,
+    asked: Mutex<HashMap<ServerId, Arc<Asked>>>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -34,6 +57,8 @@ impl Monitor {
     pub fn new(settings: HealthSettings, ledger: Arc<Ledger>, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
         Self {
             book: Mutex::new(HealthBook::new(settings)),
+            calls: Mutex::default(),
+            asked: Mutex::default(),
             ledger,
             metrics,
             clock,
@@ -49,17 +74,85 @@ impl Monitor {
     pub fn set_servers(&self, servers: &[ServerRecord], now: Millis) {
         let ids: Vec<ServerId> = servers.iter().map(|server| server.id).collect();
         self.book.lock().set_servers(&ids, now);
+        let kept: HashSet<ServerId> = ids.into_iter().collect();
+        self.calls.lock().keep(&kept);
+        self.asked.lock().retain(|server, _| kept.contains(server));
         self.wake.notify_one();
     }
 
-    /// A real call gave BBB's own answer.
-    pub fn call_worked(&self, server: ServerId) {
-        self.observe(server, Source::Call, Ok(()));
+    /// A call that is being made now.
+    pub fn calling(&self, server: ServerId, call: Call) -> CallMade {
+        CallMade { server, call, since: self.clock.now() }
     }
 
-    /// A real call failed through the server's fault.
-    pub fn call_failed(&self, server: ServerId, error: &CallError) {
-        self.observe(server, Source::Call, Err(error));
+    /// A real call gave BBB's own answer.
+    pub fn call_worked(&self, made: CallMade) {
+        let over = self.calls.lock().worked(made.server, made.call, self.clock.now());
+        if let Some(failures) = over {
+            let name = self.name_of(made.server);
+            info!(server = name.as_str(), call = made.call.name(), failures = failures; "this call works again");
+        }
+        if made.call == Call::Create {
+            self.ledger.avoid(made.server, None);
+        }
+        self.observe(made.server, Source::Call, Ok(()));
+    }
+
+    /// A real call failed. True if that is a step to `down`, because it is true of the server whatever was asked.
+    pub fn call_failed(&self, made: CallMade, error: &CallError) -> bool {
+        let CallMade { server, call, since } = made;
+        let name = self.name_of(server);
+        self.metrics.call_failures.with_label_values(&[name.as_str(), call.name(), error.kind()]).inc();
+        let told = self.calls.lock().failed(server, call, self.clock.now());
+        if let Some(failures) = told {
+            warn!(server = name.as_str(), call = call.name(), kind = error.kind(), failures = failures,
+                reason = error.to_string().as_str(); "a call failed, more of the kind are only counted");
+        }
+        let counts = match error {
+            CallError::NotSent(_) => true,
+            CallError::Silent(_) => !self.book.lock().was_heard_since(server, since),
+            _ => false,
+        };
+        if counts {
+            self.observe(server, Source::Call, Err(error));
+        }
+        let asked = self.asked(server);
+        if counts || matches!(error, CallError::Refused(_)) {
+            asked.poll.notify_one()
+        } else {
+            asked.probe.notify_one()
+        }
+        counts
+    }
+
+    /// A create of this meeting met an answer that may be its own fault.
+    pub fn create_failed(&self, server: ServerId, key: &MeetingKey) {
+        self.calls.lock().create_failed(server, key);
+    }
+
+    /// What failed on these servers has worked on another one: where that goes on, others' creates avoid them.
+    pub fn create_worked_elsewhere(&self, servers: &[ServerId]) {
+        for server in servers {
+            let until = self.calls.lock().create_worked_elsewhere(*server, self.clock.now());
+            if until.is_some() && self.ledger.avoid(*server, until) {
+                let name = self.name_of(*server);
+                warn!(server = name.as_str(); "creates fail on this server and work on others, it is avoided for a while");
+            }
+        }
+    }
+
+    /// True if these servers fail at whatever is to be created.
+    pub fn can_create_nothing(&self, servers: &[ServerId]) -> bool {
+        self.calls.lock().can_create_nothing(servers)
+    }
+
+    /// What the watch of this server is asked to do out of turn.
+    pub(super) fn asked(&self, server: ServerId) -> Arc<Asked> {
+        self.asked.lock().entry(server).or_default().clone()
+    }
+
+    fn name_of(&self, server: ServerId) -> String {
+        self.ledger.server(server).map_or_else(|| "?".to_owned(), |view| view.record.name.clone())
     }
 
     pub fn observe(&self, server: ServerId, source: Source, outcome: Result<(), &CallError>) {

@@ -26,6 +26,8 @@ use crate::tenant::Tenants;
 pub struct PlacerSettings {
     /// How long a server must stay `down` before its meetings may be created elsewhere.
     pub failover_after: Duration,
+    /// How long one server may take for a create while another one could have it.
+    pub create_attempt: Duration,
 }
 
 /// See the module's header.

@@ -33,6 +33,8 @@ pub(super) struct ServerEntry {
     strangers: HashMap<BbbMeetingId, Sums>,
     /// People whose client is carried to it by this process.
     pub carried: u32,
+    /// Creates fail here and work elsewhere: until then other servers are better.
+    pub avoided_until: Option<Millis>,
     pub keys: HashSet<MeetingKey>,
     pub poll_sent: Option<Millis>,
     pub poll_received: Option<Millis>,
@@ -49,6 +51,7 @@ impl ServerEntry {
             foreign: Sums::default(),
             strangers: HashMap::default(),
             carried: 0,
+            avoided_until: None,
             keys: HashSet::default(),
             poll_sent: None,
             poll_received: None,

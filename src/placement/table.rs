@@ -57,6 +57,13 @@ impl Ledger {
         }
     }
 
+    /// New meetings go elsewhere until then, as long as there is another server for them. True if they did not before.
+    pub fn avoid(&self, server: ServerId, until: Option<Millis>) -> bool {
+        let mut state = self.state.lock();
+        let Some(entry) = state.servers.get_mut(&server) else { return false };
+        std::mem::replace(&mut entry.avoided_until, until).is_none()
+    }
+
     /// How many people's clients this process carries to each server now; to those that are not listed nobody's. Told once
     /// a second, so that people count before the next poll knows them.
     pub fn set_carried(&self, carried: &[(ServerId, u32)]) {

@@ -51,8 +51,13 @@ pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSetti
 
 async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, id: ServerId) {
     let mut plan = Plan::new(Instant::now());
+    let asked = placer.monitor.asked(id);
     loop {
-        tokio::time::sleep_until(plan.due().into()).await;
+        tokio::select! {
+            () = tokio::time::sleep_until(plan.due().into()) => {}
+            () = asked.probe.notified() => plan.ask(Question::Probe, Instant::now()),
+            () = asked.poll.notified() => plan.ask(Question::Poll, Instant::now()),
+        }
         // The record may have changed since; a server that is gone ends its watch.
         let Some(view) = placer.ledger.server(id) else { return };
         let pace = settings.load_full();

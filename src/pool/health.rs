@@ -38,7 +38,8 @@ pub enum Source {
     Probe,
     /// `getMeetings`.
     Poll,
-    /// A call made for a caller.
+    /// A call made for a caller: that no connection came about, or no answer. What a server answers may be the call's
+    /// own fault, and is not told here but proven by a probe or poll.
     Call,
 }
 
@@ -115,6 +116,9 @@ impl HealthBook {
     ) -> Vec<Transition> {
         let Some(watch) = self.servers.get_mut(&server) else { return Vec::new() };
         self.turn += 1;
+        if outcome.is_ok() {
+            watch.heard_at = Some(now);
+        }
         if outcome.as_ref().err().is_none_or(|failure| failure.by_server) {
             watch.heard = self.turn;
             self.end_own_fault();
@@ -150,6 +154,12 @@ impl HealthBook {
     pub fn failures(&self, server: ServerId) -> u32 {
         let Some(watch) = self.servers.get(&server) else { return 0 };
         watch.records.iter().map(|record| record.failures).max().unwrap_or(0)
+    }
+
+    /// True if the server has succeeded at anything since then: a call that got no answer meanwhile waited in vain for
+    /// reasons of its own.
+    pub fn was_heard_since(&self, server: ServerId, since: Millis) -> bool {
+        self.servers.get(&server).and_then(|watch| watch.heard_at).is_some_and(|heard| heard >= since)
     }
 
     fn succeeded(&mut self, server: ServerId, source: Source) -> Vec<Transition> {

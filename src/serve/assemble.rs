@@ -40,7 +40,7 @@ pub fn health_settings(config: &Config) -> HealthSettings {
 }
 
 pub fn placer_settings(config: &Config) -> PlacerSettings {
-    PlacerSettings { failover_after: config.health.failover_after }
+    PlacerSettings { failover_after: config.health.failover_after, create_attempt: config.api.create_attempt }
 }
 
 /// Reads the certificates; one that cannot be served ends the start.

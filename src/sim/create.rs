@@ -20,6 +20,10 @@ pub(super) fn create(shared: &Shared, call: &Call) -> Answer {
     if let Some(refusal) = api::refusal(shared, call, "create", check) {
         return api::refused(refusal, generation);
     }
+    // Read while the parameters are: nothing is registered yet.
+    if call.text("groups").is_some_and(|groups| serde_json::from_str::<serde_json::Value>(groups).is_err()) {
+        return Answer::status_page(StatusCode::INTERNAL_SERVER_ERROR);
+    }
     let meeting_id = call.text("meetingID").unwrap_or_default();
     let mut world = shared.world.lock();
     if let Some(existing) = world.same_meeting(meeting_id) {

@@ -26,6 +26,10 @@ pub(super) fn read(body: &[u8]) -> Modules {
     if documents.iter().filter_map(|document| document.attribute("name")).any(|name| !is_decodable(name)) {
         return Modules::BadFileName;
     }
+    // Java's URL wants a protocol.
+    if documents.iter().filter_map(|document| document.attribute("url")).any(|url| url::Url::parse(url).is_err()) {
+        return Modules::Malformed;
+    }
     Modules::Documents(documents)
 }
 

@@ -65,7 +65,7 @@ async fn a_suspect_server_takes_no_new_meetings_but_everything_else_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_failure_of_a_real_call_counts_at_once() {
+async fn a_real_call_that_cannot_connect_counts_at_once() {
     let pool = Builder::new(2)
         .server_args(0, &["--weight", "100"])
         .set("USHER_HEALTH__INTERVAL", "60s")
@@ -74,13 +74,15 @@ async fn the_failure_of_a_real_call_counts_at_once() {
         .start()
         .await;
     let moodle = pool.front_end();
-    pool.servers[0].fault_on("create", Fault::Status(502), None);
+    pool.servers[0].fault(Fault::Refuse);
     moodle.create("first", "").await;
     let status = pool.server_status("bbb1").await;
     assert_eq!((status["health"].as_str(), pool.holders("first")), (Some("suspect"), vec![1]));
-    let asked = pool.servers[0].count_calls("create");
+    let log = pool.log();
     moodle.create("second", "").await;
-    assert_eq!(pool.servers[0].count_calls("create"), asked, "a suspect server is not even asked");
+    assert_eq!(pool.holders("second"), [1]);
+    let tried = |log: &str| log.matches("trying the next").count();
+    assert_eq!(tried(&pool.log()), tried(&log), "a suspect server is not even asked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

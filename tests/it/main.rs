@@ -6,6 +6,7 @@
 mod harness;
 
 mod alerts;
+mod blaming;
 mod calls;
 mod checksums;
 mod commands;

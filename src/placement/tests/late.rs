@@ -46,7 +46,8 @@ impl House {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client_settings = ClientSettings { connect_timeout: Duration::from_secs(1), max_answer: 1 << 20 };
         let client = BbbClient::new(&client_settings, Arc::default()).unwrap();
-        let placer_settings = PlacerSettings { failover_after: Duration::from_secs(1) };
+        let placer_settings =
+            PlacerSettings { failover_after: Duration::from_secs(1), create_attempt: Duration::from_secs(4) };
         let placer = Placer::new(clock, ledger, Arc::new(store), client, monitor, metrics, placer_settings);
         placer.load().await.unwrap();
         Self { placer, _directory: directory }

@@ -37,6 +37,8 @@ pub struct Watch {
     pub failed: Turn,
     /// When it last proved our network to be sound: by any success, or by a failure in its own words.
     pub heard: Turn,
+    /// When it last succeeded at anything.
+    pub heard_at: Option<Millis>,
     /// What it was before it left `up` or `suspect`, and when: to be restored if the fault turns out to be ours.
     pub left: Option<(Health, Millis)>,
 }
@@ -50,6 +52,7 @@ impl Watch {
             failed_at: None,
             failed: 0,
             heard: 0,
+            heard_at: None,
             left: None,
         }
     }

@@ -1,7 +1,7 @@
 //! `create`: parameters made final, then handed to placement.
 //!
-//! A form POST goes on as GET with everything in the query, which every BBB version takes; slides in the body stay in
-//! the body (bbb-api.md sections 2.4 and 4).
+//! A form POST goes on as GET with everything in the query, which every BBB version takes, unless that is too long for the
+//! server's nginx; slides in the body stay in the body (bbb-api.md sections 2.4 and 4).
 
 use bytes::Bytes;
 
@@ -46,7 +46,7 @@ pub async fn create(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<An
         // The bare media type: some releases refuse a charset parameter (bbb-api.md section 4.1).
         ("application/xml", slides.bytes)
     });
-    let order = CreateOrder { wish, params, body, deadline: caller.deadline(), lent };
+    let order = CreateOrder { wish, params, body, is_form: caller.form.is_some(), deadline: caller.deadline(), lent };
     let created = caller.shared.placer.create(order).await?;
     let body = caller.for_tenant(created.body, &bbb_id, &key.meeting)?;
     let answer = Answer::xml(body).no_cache().from_server(&created.server, created.upstream);

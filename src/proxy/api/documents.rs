@@ -60,8 +60,12 @@ pub async fn insert_document(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> 
     }
 }
 
+/// BBB has a key of its own for a meeting that is unknown, or in which nobody is.
 pub async fn send_chat_message(caller: &Caller<'_>) -> Result<Answer, ApiError> {
-    let target = reachable(caller)?;
+    let target = reachable(caller).map_err(|error| match error.key.as_ref() {
+        "notFound" => ApiError::client("meetingNotFound", "No running meeting was found with that meeting ID"),
+        _ => error,
+    })?;
     Ok(caller.forward(&target, Body::None).await?.1.no_cache())
 }
 

@@ -1,7 +1,8 @@
 //! One call to the server that has a meeting, and its answer made fit for the tenant.
 //!
 //! A server's own failure (no answer, no XML, our signature refused) never reaches the caller as it is: the caller
-//! would look for the fault at home.
+//! would look for the fault at home. Nor does a caller's request that a server cannot digest reach the server's health:
+//! the monitor tells one from the other.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,7 +42,7 @@ impl Caller<'_> {
         Ok((reply, answer))
     }
 
-    /// One signed call; reports the outcome to the health book, unless it speaks of the caller's request alone.
+    /// One signed call; the monitor hears how it went, unless that speaks of the caller's request alone.
     pub async fn call_server(
         &self,
         server: &Arc<ServerRecord>,
@@ -50,47 +51,47 @@ impl Caller<'_> {
     ) -> Result<(Reply, Bytes, std::time::Duration), ApiError> {
         let placer = &self.shared.placer;
         let started = Instant::now();
+        let made = placer.monitor.calling(server.id, self.call);
         let carries_document = matches!(body, Body::Stream(..));
         let call = placer.client.call(server, self.call.name(), &params.to_query(), body, self.left()).await;
         let usable = call.and_then(client::ok).and_then(|answer| {
-            let reply = bbb::read_reply(&answer.body)?;
+            let (reply, body) = match self.call {
+                Call::GetMeetingInfo => bbb::repair_meeting_info(answer.body)?,
+                _ => (bbb::read_reply(&answer.body)?, answer.body),
+            };
             // An error of its own may be about the document.
             let is_about_document = carries_document && reply.key == "internalError";
             match reply.blames_server() && !is_about_document {
                 true => Err(CallError::Refused(reply.key)),
-                false => Ok((reply, answer.body)),
+                false => Ok((reply, body)),
             }
         });
         match usable {
             Ok((reply, body)) => {
-                placer.monitor.call_worked(server.id);
+                placer.monitor.call_worked(made);
                 Ok((reply, body, started.elapsed()))
             }
             Err(error) => {
-                if let Some(callers_fault) = self.callers_fault(&error, carries_document) {
+                if let Some(callers_fault) = self.callers_fault(&error) {
                     return Err(callers_fault);
                 }
-                placer.monitor.call_failed(server.id, &error);
-                log::warn!(request_id = self.request.id.as_str(), server = server.name.as_str(), call = self.call.name(),
-                    reason = error.to_string().as_str(); "call to a server failed");
-                Err(no_answer())
+                let is_servers = placer.monitor.call_failed(made, &error);
+                log::info!(request_id = self.request.id.as_str(), server = server.name.as_str(), call = self.call.name(),
+                    reason:% = error; "call to a server failed");
+                Err(if is_servers { no_answer() } else { cannot_do_it(&error) })
             }
         }
     }
 
-    /// What the caller asked for that no sound server of that version would answer. BBB fails on documents it cannot read
-    /// with HTTP 500 or an empty answer (bbb-api.md sections 3.7 and 4.2); calls that are newer than the server are not
-    /// there.
-    fn callers_fault(&self, error: &CallError, carries_document: bool) -> Option<ApiError> {
+    /// What the caller asked for that no sound server of that version would answer: calls that are newer than the server
+    /// are not there.
+    fn callers_fault(&self, error: &CallError) -> Option<ApiError> {
         let may_be_missing = matches!(self.call, Call::InsertDocument | Call::SendChatMessage);
         match error {
             error if error.refuses_request() => {
                 Some(ApiError::too_large("The BigBlueButton server does not take a request of this size."))
             }
             CallError::Status(404 | 405) if may_be_missing => Some(ApiError::unsupported()),
-            CallError::Status(_) | CallError::Unreadable(_) if carries_document => {
-                Some(ApiError::client("validationError", "The BigBlueButton server could not read the document."))
-            }
             _ => None,
         }
     }
@@ -109,4 +110,15 @@ impl Caller<'_> {
 /// The server of the meeting is there no more, or talks nonsense.
 pub fn no_answer() -> ApiError {
     ApiError::server("internalError", "The server of this meeting does not answer. Try again in a moment.")
+}
+
+/// The server answered, but did not do it; whether because of what was asked, nobody can say.
+fn cannot_do_it(error: &CallError) -> ApiError {
+    let how = match error {
+        CallError::Status(status) => format!("with HTTP status {status}"),
+        CallError::Silent(_) => return no_answer(),
+        CallError::Refused(_) => "with a refusal".to_owned(),
+        _ => "with nothing that can be read".to_owned(),
+    };
+    ApiError::server("internalError", format!("The BigBlueButton server answered this call {how}."))
 }

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 
 use super::forward::{Target, no_answer};
 use super::{Caller, INCOMPLETE_HEADER};
-use crate::bbb::{self, Created, NewMeeting, Params, Rewrite};
+use crate::bbb::{self, Call, Created, NewMeeting, Params, Rewrite};
 use crate::client::Body;
 use crate::config::{GetMeetingInfo, GetMeetings, IsRunning};
 use crate::error::ApiError;
@@ -165,6 +165,7 @@ async fn ask_all_servers(caller: &Caller<'_>) {
     let limit = caller.left().min(caller.config.health.timeout);
     let polls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
         let sent = placer.clock.now();
+        let made = placer.monitor.calling(view.record.id, Call::GetMeetings);
         match placer.client.meetings(&view.record, limit).await {
             Ok(list) => {
                 // On its own task: a caller who hangs up must not leave a list half taken in.
@@ -172,7 +173,9 @@ async fn ask_all_servers(caller: &Caller<'_>) {
                 let sweep = tokio::spawn(async move { placer.sweep(&server, sent, list).await });
                 let _ = tokio::time::timeout(caller.left(), sweep).await;
             }
-            Err(error) => placer.monitor.call_failed(view.record.id, &error),
+            Err(error) => {
+                placer.monitor.call_failed(made, &error);
+            }
         }
     });
     join_all(polls).await;
@@ -222,11 +225,12 @@ pub async fn get_sessions(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let servers = placer.ledger.servers();
     let limit = caller.left().min(caller.config.health.timeout);
     let calls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
+        let made = placer.monitor.calling(view.record.id, Call::GetSessions);
         let call = placer.client.call(&view.record, "getSessions", "", Body::None, limit).await;
         match call.and_then(crate::client::ok).and_then(|answer| Ok(bbb::read_sessions(&answer.body)?)) {
             Ok(sessions) => Some(sessions),
             Err(error) => {
-                placer.monitor.call_failed(view.record.id, &error);
+                placer.monitor.call_failed(made, &error);
                 None
             }
         }

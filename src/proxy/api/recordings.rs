@@ -14,10 +14,11 @@ use percent_encoding::percent_decode_str;
 
 use super::forward::no_answer;
 use super::{Caller, INCOMPLETE_HEADER};
-use crate::bbb::{self, Page, Pagination, Params, Recording, Rewrite};
-use crate::client::{self, Body};
+use crate::bbb::{self, Call, Page, Pagination, Params, Recording, Rewrite};
+use crate::client::{self, Body, CallError};
 use crate::error::{ApiError, Blame};
 use crate::ids::MeetingId;
+use crate::placement::CallMade;
 use crate::pool::Health;
 use crate::proxy::answer::{Answer, JSON};
 use crate::proxy::body::Inbound;
@@ -115,8 +116,9 @@ pub async fn text_tracks(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let started = Instant::now();
     let placer = &caller.shared.placer;
     let query = caller.params.to_query();
+    let made = placer.monitor.calling(server.id, caller.call);
     let answer = placer.client.call(&server, caller.call.name(), &query, Body::None, caller.left()).await;
-    relay_json(caller, &server, answer, started)
+    relay_json(caller, &server, made, answer, started)
 }
 
 pub async fn put_text_track(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answer, ApiError> {
@@ -130,26 +132,32 @@ pub async fn put_text_track(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> R
     let length = Some(held.bytes.len() as u64);
     let body = Body::Stream(caller.request.content_type.to_owned(), length, held.bytes.clone().into());
     let placer = &caller.shared.placer;
+    let made = placer.monitor.calling(server.id, caller.call);
     let answer = placer.client.call(&server, caller.call.name(), &caller.params.to_query(), body, caller.left()).await;
-    relay_json(caller, &server, answer, started)
+    relay_json(caller, &server, made, answer, started)
 }
 
 fn relay_json(
     caller: &Caller<'_>,
     server: &Arc<ServerRecord>,
-    answer: Result<client::Answer, client::CallError>,
+    made: CallMade,
+    answer: Result<client::Answer, CallError>,
     started: Instant,
 ) -> Result<Answer, ApiError> {
     match answer.and_then(client::ok) {
         Ok(answer) if answer.content_type.starts_with("application/json") => {
             Ok(Answer::new(200, JSON, answer.body).from_server(server, started.elapsed()))
         }
-        Ok(_) => Err(no_answer()),
+        Ok(_) => {
+            let error = CallError::Unreadable("the answer is not JSON".to_owned());
+            caller.shared.placer.monitor.call_failed(made, &error);
+            Err(no_answer())
+        }
         Err(error) if error.refuses_request() => {
             Err(ApiError::too_large("The BigBlueButton server does not take a request of this size."))
         }
         Err(error) => {
-            caller.shared.placer.monitor.call_failed(server.id, &error);
+            caller.shared.placer.monitor.call_failed(made, &error);
             Err(no_answer())
         }
     }
@@ -242,6 +250,7 @@ async fn search(caller: &Caller<'_>, query: &Params) -> Search {
             if view.health == Health::Down {
                 return None;
             }
+            let made = placer.monitor.calling(view.record.id, Call::GetRecordings);
             let call = placer.client.call(&view.record, "getRecordings", query, Body::None, limit).await;
             match call.and_then(client::ok).and_then(|answer| Ok(bbb::read_recordings(&answer.body)?)) {
                 Ok(recordings) => {
@@ -252,7 +261,7 @@ async fn search(caller: &Caller<'_>, query: &Params) -> Search {
                     Some(Found { server: view.record.clone(), recordings: own.collect() })
                 }
                 Err(error) => {
-                    placer.monitor.call_failed(view.record.id, &error);
+                    placer.monitor.call_failed(made, &error);
                     None
                 }
             }

@@ -110,6 +110,25 @@ async fn a_form_goes_on_in_the_query() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_form_stays_a_form_in_every_era() {
+    for generation in [SimVersion::V2_3, SimVersion::V2_4, SimVersion::V2_6, SimVersion::V2_7, SimVersion::V3_0] {
+        let pool = Builder::new(1).generation(generation).start().await;
+        let (moodle, server) = (pool.front_end(), &pool.servers[0]);
+        let welcome = "Gr%C3%BC%C3%9Fe+%26+".repeat(1000);
+        let form = format!("attendeePW=ap&meetingID=long&moderatorPW=mp&name=Long+%27x&welcome={welcome}");
+        let checksum = moodle.checksum("create", &form);
+        let request = moodle.http.post(format!("{}/create", moodle.api));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = moodle.send(request.body(format!("{form}&checksum={checksum}"))).await;
+        assert_eq!(answer.returncode(), "SUCCESS", "{generation:?}: {}", answer.body);
+        let seen = last(server, "create");
+        assert_eq!((seen.method.as_str(), seen.raw_query.as_str()), ("POST", ""), "{generation:?}");
+        assert_eq!(server.meeting("long").unwrap().moderator_password, "mp");
+        assert_eq!(pool.server_status("bbb1").await["health"], "up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_create_is_answered_as_the_duplicate_it_is() {
     // 2.6.2 would answer idNotUnique to a repeat without passwords.
     for generation in [SimVersion::V2_6, SimVersion::V3_0] {

@@ -179,6 +179,6 @@ async fn chat_messages_reach_the_meeting() {
     assert_eq!((chat[0].user_name.as_str(), chat[0].message.as_str()), ("Bot", "Grüße & more"));
     assert_eq!(say("").await.returncode(), "FAILED");
     assert_eq!(say(&format!("&message={}", "x".repeat(501))).await.key(), "validationError");
-    assert_eq!(moodle.get("sendChatMessage", "meetingID=nowhere&message=Hi").await.returncode(), "FAILED");
+    assert_eq!(moodle.get("sendChatMessage", "meetingID=nowhere&message=Hi").await.key(), "meetingNotFound");
     assert_eq!(server.meeting("room").unwrap().chat.len(), 1);
 }
