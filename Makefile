@@ -44,7 +44,7 @@ RELIABILITY := $(abspath $(or $(CARGO_TARGET_DIR),target))/reliability
 .PHONY: reliability
 reliability: test-packages ## run the tests of faults and write docs/reliability.md from what they saw
 	rm -rf $(RELIABILITY)
-	USHER_RELIABILITY=$(RELIABILITY) $(CARGO) test --locked --test it -- faults:: kill_loop:: restoring:: store_trouble:: --test-threads=2
+	USHER_RELIABILITY=$(RELIABILITY) $(CARGO) test --locked --test it -- faults:: kill_loop:: restoring:: store_trouble:: edge::university:: --test-threads=2
 	USHER_RELIABILITY=$(RELIABILITY) $(CARGO) test --locked --test it reliability::render -- --exact --ignored
 
 .PHONY: check

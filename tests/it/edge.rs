@@ -17,3 +17,4 @@ mod sessions;
 mod site;
 mod sockets;
 mod sources;
+mod university;
