@@ -46,8 +46,8 @@ pub struct Counted {
 
 enum Standing {
     Exempt,
-    Counted(Crowd, Guard),
-    Session(SessionKey, Guard),
+    Counted { crowd: Crowd, _guard: Guard },
+    Session { key: SessionKey, _guard: Guard },
     Tenant,
 }
 
@@ -69,7 +69,7 @@ impl Default for Connections {
 impl Counted {
     pub fn crowd(&self) -> Crowd {
         match self.standing {
-            Standing::Counted(crowd, _) => crowd,
+            Standing::Counted { crowd, .. } => crowd,
             _ => Crowd::Free,
         }
     }
@@ -77,8 +77,10 @@ impl Counted {
     /// It is booked as that already.
     pub fn is(&self, claim: Claim) -> bool {
         match (claim, &self.standing) {
-            (_, Standing::Exempt) | (Claim::Tenant, Standing::Tenant) | (Claim::Nobody, Standing::Counted(..)) => true,
-            (Claim::Session(key), Standing::Session(known, _)) => key == *known,
+            (_, Standing::Exempt) | (Claim::Tenant, Standing::Tenant) | (Claim::Nobody, Standing::Counted { .. }) => {
+                true
+            }
+            (Claim::Session(key), Standing::Session { key: known, .. }) => key == *known,
             _ => false,
         }
     }
@@ -86,7 +88,7 @@ impl Counted {
     /// The session whose it is.
     pub fn session(&self) -> Option<SessionKey> {
         match self.standing {
-            Standing::Session(key, _) => Some(key),
+            Standing::Session { key, .. } => Some(key),
             _ => None,
         }
     }
@@ -118,7 +120,7 @@ impl Connections {
             Claim::Session(key) => {
                 let (guard, open) = self.of_session.incr(key, 1);
                 if open <= CONNECTIONS_OF_SESSION as isize && all.get() <= most(config) {
-                    counted.standing = Standing::Session(key, guard);
+                    counted.standing = Standing::Session { key, _guard: guard };
                 } else {
                     drop(guard);
                     self.count(counted, sessions, config, now);
@@ -131,7 +133,7 @@ impl Connections {
     /// Counts it among those of its address for which nobody speaks, if it is not counted yet.
     fn count(&self, counted: &mut Counted, sessions: &Sessions, config: &Config, now: Instant) {
         let Some((caller, all)) = &counted.all else { return };
-        if matches!(counted.standing, Standing::Counted(..)) {
+        if matches!(counted.standing, Standing::Counted { .. }) {
             return;
         }
         let (guard, open) = self.of_nobody.incr(*caller, 1);
@@ -142,7 +144,7 @@ impl Connections {
             open if open > (limit + 1) / 2 => Crowd::Crowded,
             _ => Crowd::Free,
         };
-        counted.standing = Standing::Counted(crowd, guard);
+        counted.standing = Standing::Counted { crowd, _guard: guard };
     }
 }
 
