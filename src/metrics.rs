@@ -101,7 +101,7 @@ impl Metrics {
             )?,
             http_requests: make.counters(
                 "usher_http_requests_total",
-                "HTTP requests by listener, route and status class.",
+                "HTTP requests by listener, route and status class; 1xx are WebSockets that were opened.",
                 &["listener", "route", "code"],
             )?,
             http_duration: make.histograms(

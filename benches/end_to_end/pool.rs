@@ -30,13 +30,29 @@ pub struct Plan {
     pub config: String,
     /// Words before the program, for an emulator.
     pub under: Vec<String>,
+    /// Only what a run on one core of this machine needs is set: addresses, the store, threads. Limits and log are as shipped.
+    pub is_shipped: bool,
 }
 
 impl Plan {
     /// One core for Usher, the other for everything else; no access log, as with the other contestants.
     pub fn new(name: &'static str, size: Size) -> Self {
         let (cores, stub_cores) = (Cores::First, Cores::Second);
-        Self { name, size, cores, stub_cores, settings: Vec::new(), config: String::new(), under: Vec::new() }
+        Self {
+            name,
+            size,
+            cores,
+            stub_cores,
+            settings: Vec::new(),
+            config: String::new(),
+            under: Vec::new(),
+            is_shipped: false,
+        }
+    }
+
+    /// As it is shipped.
+    pub fn shipped(self) -> Self {
+        Self { is_shipped: true, ..self }
     }
 
     pub fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -165,13 +181,15 @@ fn serve_command(
         ("LISTEN__PUBLIC_URL", format!("http://{address}")),
         ("ADMIN__LISTEN", admin.to_string()),
         ("STORE__URL", format!("sqlite:{}", dir.join("usher.db").display())),
-        ("LIMITS__REQUESTS_PER_CONNECTION", u32::MAX.to_string()),
-        ("LOG__ACCESS", "false".to_owned()),
         ("PROCESS__THREADS", threads.to_owned()),
     ] {
         command.env(format!("USHER_{name}"), value);
     }
-    for (name, value) in bench.unlimited.iter().chain(&plan.settings) {
+    if !plan.is_shipped {
+        command.env("USHER_LIMITS__REQUESTS_PER_CONNECTION", u32::MAX.to_string()).env("USHER_LOG__ACCESS", "false");
+        command.envs(bench.unlimited.iter().map(|(name, value)| (format!("USHER_{name}"), value)));
+    }
+    for (name, value) in &plan.settings {
         command.env(format!("USHER_{name}"), value);
     }
     Ok(command)

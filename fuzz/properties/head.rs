@@ -42,9 +42,10 @@ pub fn check(data: &[u8]) {
     let taken_of_pieces = lane(head, &scan_of_pieces, Some(peer), &trusted());
     let by_session = by_session(text);
     match (&taken, taken_of_pieces) {
-        (Lane::WebSocket(request), Lane::WebSocket(of_pieces)) => {
+        (Lane::WebSocket { request, close }, Lane::WebSocket { request: of_pieces, close: close_of_pieces }) => {
+            assert_eq!(*close, close_of_pieces);
             assert_same(request, &of_pieces);
-            opens_a_websocket(head, request);
+            opens_a_websocket(head, request, *close);
             let Some(read) = by_session else { panic!("a session refuses it") };
             assert_same(request, &Request::read(&read.head, Some(peer), &trusted()).expect("a session reads it"));
         }
@@ -177,15 +178,19 @@ fn sorted<'a>(lines: Lines<'a>) -> Vec<(String, &'a [u8])> {
     sorted
 }
 
-/// The strictest reader finds a GET without a body that asks for a WebSocket and for nothing else.
-fn opens_a_websocket(head: &[u8], request: &Request) {
+/// The strictest reader finds a GET without a body that asks for a WebSocket, perhaps beside something else.
+fn opens_a_websocket(head: &[u8], request: &Request, close: bool) {
     let Some(strict) = Strict::read(head) else { panic!("a strict reader refuses it") };
     assert_eq!((strict.method, request.method), (&b"GET"[..], Method::Get));
-    let upgrades: Vec<_> = strict.values("upgrade").collect();
-    assert!(upgrades.len() == 1 && upgrades[0].eq_ignore_ascii_case(b"websocket"), "{upgrades:?}");
-    assert!(strict.options().expect("a list").iter().any(|option| option == b"upgrade"));
+    let mut upgrades = strict.values("upgrade").flat_map(|value| value.split(|&byte| byte == b','));
+    assert!(upgrades.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket")));
+    let options = strict.options().expect("a list");
+    assert!(options.iter().any(|option| option == b"upgrade"));
+    assert_eq!(close, options.iter().any(|option| option == b"close"), "{options:?}");
+    assert!(strict.values("content-length").all(|length| length == b"0") && !request.has_body());
+    assert!(strict.values("content-length").count() <= 1);
     assert!(strict.values("sec-websocket-key").count() > 0);
-    for name in ["content-length", "transfer-encoding", "expect", "trailer"] {
+    for name in ["transfer-encoding", "expect", "trailer"] {
         assert_eq!(strict.values(name).count(), 0, "{name}");
     }
 }

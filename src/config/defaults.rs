@@ -92,8 +92,12 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const EDGE_READ_TIMEOUT: Duration = Duration::from_secs(90);
 /// BBB's own limit for audio over `/ws`; its other WebSockets are never silent for a minute.
 pub const TUNNEL_IDLE: Duration = Duration::from_secs(6 * 3600);
-/// Idle connections to one server: as many as a class of 30 uses in the first seconds of a meeting.
+/// Idle connections to one server that are kept however quiet it is: as many as a class of 30 uses in the first seconds of a
+/// meeting.
 pub const EDGE_IDLE_CONNECTIONS: usize = 64;
+/// Idle connections to one server that are kept while they are needed again and again. A server's nginx takes 768 by default, and
+/// each costs some 20 KiB with TLS; what comes back beyond it is closed.
+pub const IDLE_IN_USE: usize = 1024;
 /// Lets connections of a front-end proxy be spread anew from time to time.
 pub const REQUESTS_PER_CONNECTION: u32 = 10_000;
 /// A rush at the full hour is a few hundred; more waits would outlive the callers' patience.
@@ -101,17 +105,30 @@ pub const CONCURRENT_CREATES: usize = 512;
 /// Each asks every server for a list that BBB reads from disk; a server has 200 threads for everything.
 pub const CONCURRENT_FANOUTS: usize = 64;
 
-/// One laptop can open tens of thousands of connections, and must not get near the limit of all: a thirty-second of it.
-/// A school of 2 000 behind one address comes within some minutes, and over half of this number its connections are
-/// closed after each answer, so it does not get there.
+/// One laptop can open tens of thousands of connections, and must not get near the limit of all: a thirty-second of it. Those
+/// of signed calls and of accepted sessions do not count, so these are the silent, the new and strangers'; over half of
+/// this number they are closed after each answer.
 pub const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS / 32;
 /// In a minute, all of which may come at once. What nobody signed is a page, a probe or a mistake: a school whose links
 /// have all expired makes two such requests for each pupil, while a laptop is held to 50 a second, a few thousandths of a
 /// core.
 pub const UNSIGNED_PER_ADDRESS: u32 = 3_000;
-/// In a second, ten times as many at once. A join loads some 200 files, and a campus may be behind one address: this lets five
-/// people a second in through it, fifty at once. Carrying so much costs a twentieth of a core.
+/// In a second, ten times as many at once, for what belongs to no session that a server has accepted: the first requests of
+/// people, pages without cookies, and strangers. Carrying so much costs a twentieth of a core.
 pub const CARRIED_PER_ADDRESS: u32 = 1_000;
+/// In a second, ten times as many at once; what is more counts for the address. A page loads some 200 files, and twice that
+/// after a reload; a lecture then needs one in a second.
+pub const CARRIED_PER_SESSION: u32 = 50;
+/// In a second, ten times as many at once: what each session that a server has accepted from an address adds to
+/// `CARRIED_PER_ADDRESS`, for files and pages that do not say whose they are.
+pub const CARRIED_UNTOLD_OF_SESSION: u32 = 5;
+/// Connections of one session that do not count for its address: six of a browser, its WebSockets, and as many again in a
+/// second tab.
+pub const CONNECTIONS_OF_SESSION: usize = 24;
+/// Connections that each session adds to what its address may have: the client's WebSocket up to 2.7 says nothing of a session.
+pub const UNTOLD_OF_SESSION: usize = 4;
+/// Marks of sessions that are remembered, two for each: as many sessions as there may be connections. 8 MiB when all are in use.
+pub const SESSION_KEYS: usize = 2 * CONNECTIONS;
 /// In a minute, all of which may come at once. Each join counts as a person until a poll knows better, so one link must
 /// not count as a lecture. A browser uses its link once or twice; a class with one common link gets in within seconds.
 pub const SAME_JOIN_PER_ADDRESS: u32 = 30;
@@ -198,6 +215,7 @@ pub fn config() -> Config {
             connections_per_address: CONNECTIONS_PER_ADDRESS,
             unsigned_per_address: UNSIGNED_PER_ADDRESS,
             carried_per_address: CARRIED_PER_ADDRESS,
+            carried_per_session: CARRIED_PER_SESSION,
             same_join_per_address: SAME_JOIN_PER_ADDRESS,
             requests_per_tenant: REQUESTS_PER_TENANT,
             creates_per_tenant: CREATES_PER_TENANT,

@@ -21,7 +21,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use defaults::{ADMIN_CONNECTIONS, MAX_HEAD};
+pub use defaults::{
+    ADMIN_CONNECTIONS, CARRIED_UNTOLD_OF_SESSION, CONNECTIONS_OF_SESSION, IDLE_IN_USE, MAX_HEAD, SESSION_KEYS,
+    UNTOLD_OF_SESSION,
+};
 pub use journal::is_journal_reading;
 pub use l4::*;
 pub use load::*;

@@ -225,6 +225,7 @@ impl Keys<'_> {
         self.read("limits.connections_per_address", &mut limits.connections_per_address, value::whole);
         self.read("limits.unsigned_per_address", &mut limits.unsigned_per_address, value::whole);
         self.read("limits.carried_per_address", &mut limits.carried_per_address, value::whole);
+        self.read("limits.carried_per_session", &mut limits.carried_per_session, value::whole);
         self.read("limits.same_join_per_address", &mut limits.same_join_per_address, value::whole);
         self.read("limits.requests_per_tenant", &mut limits.requests_per_tenant, value::whole);
         self.read("limits.creates_per_tenant", &mut limits.creates_per_tenant, value::whole);

@@ -272,8 +272,10 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Requests of one address in a minute that no tenant has signed; 0 = no limit.
     pub unsigned_per_address: u32,
-    /// Requests in a second that are carried to servers; 0 for no limit.
+    /// Requests in a second that are carried to servers and belong to no accepted session; 0 for no limit.
     pub carried_per_address: u32,
+    /// The same for one session that a server has accepted; more count for the address, with 0 all do.
+    pub carried_per_session: u32,
     /// Uses of the same join link by one address in a minute; 0 = no limit.
     pub same_join_per_address: u32,
     /// Signed requests of one tenant in a second, if it has no limit of its own; 0 = no limit.

@@ -81,8 +81,9 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opening> {
             return None;
         }
     };
-    let counted = app.shared.limiter.connect(ends.client.map(|client| client.ip()), &config);
-    if counted.crowd == Crowd::Over {
+    let client = ends.client.map(|client| client.ip());
+    let counted = app.shared.limiter.connect(client, &config, Instant::now());
+    if counted.crowd() == Crowd::Over {
         app.refuse("connections_of_address");
         app.shared.limiter.tell(Reason::Connections, ends.client.map(|client| client.ip()), None);
         return None;

@@ -1,13 +1,15 @@
 //! How much one caller and one tenant may have: connections, requests that nobody signed, repeated joins, calls.
 //!
 //! An address is a poor name: a school, or a front end that speaks for a university, has one. So an address is never
-//! refused what a tenant has signed, except the same join link over and over; what is counted by address is what needs no
-//! secret. What the numbers should be, and why, stands in `config/defaults.rs` and docs/operations.md.
+//! refused what a tenant has signed, except the same join link over and over, nor what belongs to a session that a server has
+//! accepted; what is counted by address is what needs no secret. What the numbers should be, and why, stands in `config/defaults.rs` and docs/operations.md.
 //!
 //! All books are of fixed size, whoever calls: a flood of addresses must not become a flood of memory.
 
 mod address;
+mod connections;
 mod leaky;
+mod sessions;
 mod shares;
 mod told;
 
@@ -21,11 +23,14 @@ use pingora_limits::inflight::Inflight;
 use prometheus::IntCounter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
+use crate::config::{CARRIED_UNTOLD_OF_SESSION, Config};
 use crate::ids::TenantId;
 use crate::metrics::Metrics;
 use address::Caller;
+use connections::Connections;
+pub use connections::{Claim, Counted, Crowd};
 use leaky::{Allowance, Leaky};
+pub use sessions::{Mark, SessionKey, Sessions};
 use shares::Shares;
 use told::Told;
 
@@ -85,28 +90,15 @@ pub struct Refusal {
     pub retry_after: Duration,
 }
 
-/// How near a new connection is to its address's share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crowd {
-    Free,
-    /// Over half: answered, and then closed instead of kept for the next request.
-    Crowded,
-    /// Over: told so.
-    Over,
-}
-
-/// One connection, counted as long as this lives.
-pub struct Counted {
-    pub crowd: Crowd,
-    _guard: Option<Guard>,
-}
-
 /// The books of one process.
 pub struct Limiter {
-    connections: Inflight,
+    /// What servers have accepted.
+    pub sessions: Sessions,
+    connections: Connections,
     form_kib: Inflight,
     unsigned: Leaky,
     carried: Leaky,
+    of_session: Leaky,
     joins: Leaky,
     tenants: Leaky,
     creates: Shares,
@@ -127,10 +119,12 @@ const FORM_SHARE: u64 = 8;
 impl Limiter {
     pub fn new(metrics: &Metrics) -> Self {
         Self {
-            connections: Inflight::new(),
+            sessions: Sessions::default(),
+            connections: Connections::default(),
             form_kib: Inflight::new(),
             unsigned: Leaky::default(),
             carried: Leaky::default(),
+            of_session: Leaky::default(),
             joins: Leaky::default(),
             tenants: Leaky::default(),
             creates: Shares::default(),
@@ -142,34 +136,50 @@ impl Limiter {
     }
 
     /// Counts a connection of `peer`, the address that it really comes from.
-    pub fn connect(&self, peer: Option<IpAddr>, config: &Config) -> Counted {
-        let limit = config.limits.connections_per_address as isize;
-        let Some(peer) = peer.filter(|peer| limit > 0 && !is_exempt(*peer, config)) else {
-            return Counted { crowd: Crowd::Free, _guard: None };
-        };
-        let (guard, open) = self.connections.incr(Caller::of(peer), 1);
-        let crowd = match open {
-            open if open > limit => Crowd::Over,
-            open if open > (limit + 1) / 2 => Crowd::Crowded,
-            _ => Crowd::Free,
-        };
-        Counted { crowd, _guard: Some(guard) }
+    pub fn connect(&self, peer: Option<IpAddr>, config: &Config, now: Instant) -> Counted {
+        self.connections.begin(peer, &self.sessions, config, now)
+    }
+
+    /// The connection's present request is whose `claim` says.
+    pub fn claim(&self, counted: &mut Counted, claim: Claim, config: &Config, now: Instant) {
+        self.connections.claim(counted, claim, &self.sessions, config, now);
     }
 
     /// One request of `client` that no tenant has signed.
-    pub fn unsigned(&self, client: Option<IpAddr>, config: &Config, now: Instant) -> Result<(), Refusal> {
+    pub fn unsigned(&self, client: Option<IpAddr>, claim: Claim, config: &Config, now: Instant) -> Result<(), Refusal> {
         let allowance = Allowance::per_minute(config.limits.unsigned_per_address);
         let Some(caller) = counted(client, allowance, config) else { return Ok(()) };
+        if self.is_for(claim, config, now) {
+            return Ok(());
+        }
         let taken = self.unsigned.take(caller, allowance, now);
         taken.map_err(|retry_after| Refusal { reason: Reason::Unsigned, retry_after })
     }
 
-    /// One request of `client` that is to be carried to a server.
-    pub fn carried(&self, client: Option<IpAddr>, config: &Config, now: Instant) -> Result<(), Refusal> {
+    /// One request of `client` that is to be carried to a server. The sessions of an address widen what it may ask for
+    /// without saying whose it is.
+    pub fn carried(&self, client: Option<IpAddr>, claim: Claim, config: &Config, now: Instant) -> Result<(), Refusal> {
         let allowance = Allowance::per_second(config.limits.carried_per_address);
         let Some(caller) = counted(client, allowance, config) else { return Ok(()) };
+        if self.is_for(claim, config, now) {
+            return Ok(());
+        }
+        let more = self.sessions.of(caller, now).saturating_mul(CARRIED_UNTOLD_OF_SESSION);
+        let allowance = Allowance::per_second(config.limits.carried_per_address.saturating_add(more));
         let taken = self.carried.take(caller, allowance, now);
         taken.map_err(|retry_after| Refusal { reason: Reason::Carried, retry_after })
+    }
+
+    /// Somebody speaks for the request, and has not had too much: beyond its own a session is its address's burden.
+    fn is_for(&self, claim: Claim, config: &Config, now: Instant) -> bool {
+        match claim {
+            Claim::Nobody => false,
+            Claim::Tenant => true,
+            Claim::Session(key) => {
+                let allowance = Allowance::per_second(config.limits.carried_per_session);
+                allowance.burst > 0.0 && self.of_session.take(key, allowance, now).is_ok()
+            }
+        }
     }
 
     /// One join of `client` with this link; `checksum` names the link, since it is made over all of it.
@@ -245,3 +255,7 @@ fn is_exempt(address: IpAddr, config: &Config) -> bool {
     let contains = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
     contains(&config.limits.exempt) || contains(&config.listen.trusted_proxies)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -52,7 +52,8 @@ pub struct Access {
     bytes_out: IntCounter,
 }
 
-const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+/// `1xx` is a WebSocket that was opened.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 impl Access {
     pub fn new(metrics: Arc<Metrics>) -> Self {
@@ -126,10 +127,8 @@ impl Access {
 /// Place in `CLASSES`.
 fn class(status: u16) -> usize {
     match status / 100 {
-        2 => 0,
-        3 => 1,
-        4 => 2,
-        _ => 3,
+        hundreds @ 1..=4 => usize::from(hundreds) - 1,
+        _ => CLASSES.len() - 1,
     }
 }
 

@@ -26,6 +26,7 @@ use super::route::Route;
 use super::write::After;
 use super::{Shared, h2, limit, secure, session, write};
 use crate::config::{Config, MAX_HEAD};
+use crate::limit::Claim;
 use crate::stream::Stream;
 
 /// Room for a head at first; most fit.
@@ -112,9 +113,6 @@ impl PublicApp {
             }
             return None;
         }
-        if place.is_crowded() {
-            connection.left = 1;
-        }
         loop {
             let (length, scan) = match connection.head(timer.as_mut()).await {
                 Head::Complete(length, scan) => (length, scan),
@@ -126,7 +124,7 @@ impl PublicApp {
                 }
             };
             let config = self.shared.config.load_full();
-            connection = match self.exchange(connection, length, &scan, &config).await {
+            connection = match self.exchange(connection, length, &scan, place, &config).await {
                 Next::Request(connection) => connection,
                 Next::Socket(socket) => return Some(socket),
                 Next::Nothing => return None,
@@ -138,7 +136,14 @@ impl PublicApp {
     }
 
     /// One request and its answer.
-    async fn exchange(&self, mut connection: Connection, length: usize, scan: &Scan, config: &Arc<Config>) -> Next {
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        length: usize,
+        scan: &Scan,
+        place: &limit::Place,
+        config: &Arc<Config>,
+    ) -> Next {
         let _request = self.shared.process.begin_request();
         let trusted = &config.listen.trusted_proxies;
         let kept = match head::lane(&connection.bytes[..length], scan, connection.peer, trusted) {
@@ -150,15 +155,15 @@ impl PublicApp {
                     false => After::Keep,
                 };
                 let request = request.come_by(connection.listener);
-                self.direct(&mut connection.stream, &request, after, config).await
+                self.direct(&mut connection.stream, &request, after, place, config).await
             }
-            Lane::WebSocket(request) => {
+            Lane::WebSocket { request, close } => {
                 let request = request.come_by(connection.listener);
                 let Some(way) = self.way(&request, Route::of(request.path), config) else {
-                    return self.in_session(connection, config).await;
+                    return self.in_session(connection, place, config).await;
                 };
-                let after = if connection.left <= 1 { After::Close } else { After::Keep };
-                match self.open(&mut connection.stream, &request, &way, after, config).await {
+                let after = if close || connection.left <= 1 { After::Close } else { After::Keep };
+                match self.open(&mut connection.stream, &request, &way, after, place, config).await {
                     Ok(tunnel) => {
                         let id = request.id;
                         connection.bytes.advance(length);
@@ -170,7 +175,7 @@ impl PublicApp {
                     Err(kept) => kept,
                 }
             }
-            Lane::Session => return self.in_session(connection, config).await,
+            Lane::Session => return self.in_session(connection, place, config).await,
         };
         if !kept {
             return Next::Nothing;
@@ -184,9 +189,9 @@ impl PublicApp {
         Next::Request(connection)
     }
 
-    async fn in_session(&self, connection: Connection, config: &Arc<Config>) -> Next {
+    async fn in_session(&self, connection: Connection, place: &limit::Place, config: &Arc<Config>) -> Next {
         let Connection { stream, listener, peer, bytes, left } = connection;
-        match session::exchange(self, stream, bytes, (peer, listener), left, config).await {
+        match session::exchange(self, stream, bytes, (peer, listener), left, place, config).await {
             Some((stream, bytes)) => Next::Request(Connection { stream, listener, peer, bytes, left }),
             None => Next::Nothing,
         }
@@ -200,28 +205,50 @@ impl PublicApp {
         request: &Request<'_>,
         way: &edge::Way<'_>,
         after: After,
+        place: &limit::Place,
         config: &Arc<Config>,
     ) -> Result<Tunnel, bool> {
         let started = Instant::now();
-        let redirect = secure::redirect(&self.shared, config, request, Route::Client);
-        let made = match redirect.or_else(|| limit::carried(&self.shared, config, request)) {
-            Some(answer) => Made::answered(answer, started),
-            None => match self.edge.open(request, way, config).await {
-                Ok(Opened::Tunnel(tunnel)) => {
-                    self.note(request, &Made::carried(101, way, None, started), config);
-                    return Ok(tunnel);
-                }
-                Ok(Opened::Refused(passing)) => Made::carried(passing.status(), way, Some(Box::new(passing)), started),
-                Err(failure) => Made::answered(edge::refusal(&failure, &way.place.record), started),
+        let shared = &self.shared;
+        let admitted = || {
+            let claim = limit::carried_for(shared, config, request, way, place)?;
+            limit::carries(shared, config, request, claim, place).map(|()| claim)
+        };
+        let made = match secure::redirect(shared, config, request, Route::Client) {
+            Some(redirect) => Made::answered(redirect, started),
+            None => match admitted() {
+                Err(refusal) => Made::answered(limit::not_carried(shared, request, refusal), started),
+                Ok(claim) => match self.edge.open(request, way, config).await {
+                    Ok(Opened::Tunnel(tunnel)) => {
+                        let sessions = &shared.limiter.sessions;
+                        let learned = edge::learn(sessions, request, way, (claim, 101), |_| (), Instant::now());
+                        if let Some(session) = learned {
+                            place.claim(shared, Claim::Session(session), config);
+                        }
+                        self.note(request, &Made::carried(101, way, None, started), config);
+                        return Ok(tunnel);
+                    }
+                    Ok(Opened::Refused(passing)) => {
+                        Made::carried(passing.status(), way, Some(Box::new(passing)), started)
+                    }
+                    Err(failure) => Made::answered(edge::refusal(&failure, &way.place.record), started),
+                },
             },
         };
-        Err(self.finish(stream, request, made, after, config).await)
+        Err(self.finish(stream, request, made, after, place, config).await)
     }
 
     /// Answers a request without a body; true if another may follow.
-    async fn direct(&self, stream: &mut Stream, request: &Request<'_>, after: After, config: &Arc<Config>) -> bool {
-        let made = self.make(request, &mut Inbound::none(), config).await;
-        self.finish(stream, request, made, after, config).await
+    async fn direct(
+        &self,
+        stream: &mut Stream,
+        request: &Request<'_>,
+        after: After,
+        place: &limit::Place,
+        config: &Arc<Config>,
+    ) -> bool {
+        let made = self.make(request, &mut Inbound::none(), config, place).await;
+        self.finish(stream, request, made, after, place, config).await
     }
 
     async fn finish(
@@ -230,9 +257,11 @@ impl PublicApp {
         request: &Request<'_>,
         made: Made,
         after: After,
+        place: &limit::Place,
         config: &Arc<Config>,
     ) -> bool {
-        let closes = made.facts.flooding || made.ends_by_close(false) || self.shared.process.is_draining();
+        let is_unwanted = made.facts.flooding || place.is_crowded();
+        let closes = is_unwanted || made.ends_by_close(false) || self.shared.process.is_draining();
         let after = if closes && after == After::Keep { After::Close } else { after };
         self.deliver(stream, request, made, after, config).await
     }

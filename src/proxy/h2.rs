@@ -48,6 +48,7 @@ struct Lane {
     app: Arc<PublicApp>,
     listener: Listener,
     peer: Option<std::net::SocketAddr>,
+    place: Arc<limit::Place>,
     /// Says that no further request is wanted.
     ending: Notify,
     is_flooding: AtomicBool,
@@ -76,11 +77,12 @@ pub async fn serve(app: &Arc<PublicApp>, stream: Stream, arrival: Arrival) {
         app: app.clone(),
         listener: arrival.listener,
         peer: arrival.peer,
+        place: Arc::new(arrival.place),
         ending: Notify::new(),
         is_flooding: AtomicBool::new(false),
     });
     let free = Arc::new(Semaphore::new(STREAMS as usize));
-    let mut left = if arrival.place.is_crowded() { 1 } else { config.limits.requests_per_connection };
+    let mut left = config.limits.requests_per_connection;
     let mut unreadable = 0;
     let mut timer = std::pin::pin!(sleep(patience));
     let mut draining = std::pin::pin!(app.shared.process.draining());
@@ -164,9 +166,11 @@ impl Lane {
         let mut request = request.come_by(self.listener);
         // A body need not be announced here; its end is part of the framing.
         request.chunked |= request.content_length.is_none() && !session.is_body_empty();
-        let mut inbound = Inbound::new(&mut session, &request, &app.shared.body_memory, config.limits.body_timeout);
-        let mut made = app.make(&request, &mut inbound, config).await;
-        if made.facts.flooding && !self.is_flooding.swap(true, Ordering::Relaxed) {
+        let patience = self.place.patience(config.limits.body_timeout);
+        let mut inbound = Inbound::new(&mut session, &request, &app.shared.body_memory, patience);
+        let mut made = app.make(&request, &mut inbound, config, &self.place).await;
+        let is_unwanted = made.facts.flooding || self.place.is_crowded();
+        if is_unwanted && !self.is_flooding.swap(true, Ordering::Relaxed) {
             self.ending.notify_one();
         }
         match made.passing.take() {

@@ -60,7 +60,7 @@ pub enum Lane<'h> {
     /// A plain GET or HEAD without a body.
     Direct { request: Request<'h>, close: bool },
     /// The opening of a WebSocket (RFC 6455 section 4.1).
-    WebSocket(Request<'h>),
+    WebSocket { request: Request<'h>, close: bool },
     /// Everything else.
     Session,
 }
@@ -96,14 +96,13 @@ fn read<'h>(head: &'h [u8], scan: &Scan, peer: Option<SocketAddr>, trusted: &[Ip
         return None;
     }
     let lines = Lines::Raw(head);
-    if fields.upgrades == 1 && fields.upgrade.eq_ignore_ascii_case("websocket") && method == "GET" && fields.has_key {
-        let mut options = fields.connection.split(',').map(str::trim);
-        if !options.any(|option| option.eq_ignore_ascii_case("upgrade")) {
-            return None;
-        }
-        return Request::new(method, target.as_bytes(), None, &fields, lines, peer, trusted).map(Lane::WebSocket);
+    // Other protocols may be offered beside it, the options may stand in several lines, and a body of no bytes is none.
+    if fields.wants_websocket && method == "GET" && fields.has_key && fields.wants_upgrade && fields.empty_lengths <= 1
+    {
+        let request = Request::new(method, target.as_bytes(), None, &fields, lines, peer, trusted)?;
+        return Some(Lane::WebSocket { request, close: fields.wants_close });
     }
-    if fields.upgrades > 0 {
+    if fields.upgrades > 0 || fields.empty_lengths > 0 || fields.connections > 1 {
         return None;
     }
     let close = match fields.connection {
@@ -169,7 +168,12 @@ mod tests {
             "Upgrade: websocket\r\nConnection: upgrade\r\n\r\n",
             "Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
             "Upgrade: h2c\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\n\r\n",
-            "Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\n\r\n",
+            "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+            "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\nContent-Length: 00\r\n\r\n",
+            "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "Upgrade: websocket\r\nConnection: upgrade, a b\r\nSec-WebSocket-Key: x\r\n\r\n",
+            "Upgrade: web socket\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\n\r\n",
+            "Connection: keep-alive\r\nConnection: keep-alive\r\n\r\n",
             "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\nContent-Length: 1\r\n\r\n",
             "Connection: close, te\r\n\r\n",
             "Connection: \u{fc}, close\r\n\r\n",
@@ -180,8 +184,19 @@ mod tests {
         ] {
             assert!(matches!(lane_of(&format!("{ok}{rest}")), Lane::Session), "{rest:?}");
         }
-        let opening = "Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: x\r\n\r\n";
-        assert!(matches!(lane_of(&format!("{ok}{opening}")), Lane::WebSocket(_)));
+        for (opening, wants_close) in [
+            ("Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n", false),
+            ("Upgrade: websocket\r\nConnection: keep-alive\r\nConnection: Upgrade\r\n", false),
+            ("Upgrade: websocket\r\nConnection: ,Upgrade, HTTP2-Settings,te\r\n", false),
+            ("Upgrade: websocket\r\nConnection: Upgrade, Upgrade\r\nConnection: close\r\n", true),
+            ("Upgrade: websocket\r\nUpgrade: websocket\r\nConnection: upgrade\r\n", false),
+            ("Upgrade: h2c, websocket\r\nUpgrade: foo/2\r\nConnection: upgrade\r\n", false),
+            ("Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 0\r\n", false),
+        ] {
+            let head = format!("{ok}{opening}Sec-WebSocket-Key: x\r\n\r\n");
+            let Lane::WebSocket { close, .. } = lane_of(&head) else { panic!("{opening:?}") };
+            assert_eq!(close, wants_close, "{opening:?}");
+        }
         for whole in [
             "POST / HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET / HTTP/1.0\r\nHost: h\r\n\r\n",

@@ -11,17 +11,20 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::access::Facts;
 use super::answer::{Answer, TEXT};
 use super::api;
 use super::arrival::Listener;
+use super::edge;
 use super::pages;
 use super::request::Request;
 use super::route::Route;
 use crate::bbb::Call;
 use crate::config::Config;
 use crate::error::ApiError;
-use crate::limit::{Counted, Crowd, Reason, Refusal};
+use crate::limit::{Claim, Counted, Crowd, Reason, Refusal};
 use crate::process::{self, Shared};
 use crate::tenant::Tenant;
 
@@ -30,6 +33,8 @@ use crate::tenant::Tenant;
 const PAUSE: Duration = Duration::from_secs(3);
 /// How long a connection too many may take to say what it wants.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// A connection too many that carries what nobody speaks for.
+const OVER: Refusal = Refusal { reason: Reason::Connections, retry_after: Duration::from_secs(2) };
 /// Bytes; the HTTP library takes no longer target.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
@@ -86,16 +91,23 @@ fn error(reason: Reason) -> ApiError {
 pub struct Place {
     /// Nothing if there are too many.
     among_all: Option<[process::Open; 2]>,
-    refused: Option<process::Open>,
-    of_address: Counted,
+    of_address: Mutex<OfAddress>,
+    /// Its address is not counted, so nothing has to be looked at.
+    is_exempt: bool,
     peer: Option<IpAddr>,
+}
+
+struct OfAddress {
+    counted: Counted,
+    /// Held while it is one too many and nobody has spoken for it.
+    refused: Option<process::Open>,
 }
 
 impl Place {
     /// `None`: so many are being refused that this one gets no answer.
     pub fn take(shared: &Shared, listener: Listener, peer: Option<SocketAddr>, config: &Config) -> Option<Self> {
         let peer = peer.map(|peer| peer.ip().to_canonical());
-        let of_address = shared.limiter.connect(peer, config);
+        let counted = shared.limiter.connect(peer, config, Instant::now());
         let limit = config.limits.connections;
         let of_listener = match listener {
             Listener::Http => config.limits.http_connections,
@@ -106,33 +118,63 @@ impl Place {
             .process
             .begin_connection(limit)
             .and_then(|open| Some([open, shared.process.begin_connection_of(listener.slot(), of_listener)?]));
-        let is_over = among_all.is_none() || of_address.crowd == Crowd::Over;
+        let is_over = among_all.is_none() || counted.crowd() == Crowd::Over;
         let refused = if is_over { Some(shared.process.begin_refusal(limit / 8 + 16)?) } else { None };
-        Some(Self { among_all, refused, of_address, peer })
+        let is_exempt = counted.is_exempt();
+        Some(Self { among_all, of_address: Mutex::new(OfAddress { counted, refused }), is_exempt, peer })
     }
 
-    /// How long the head may take. A connection too many must not wait for long, but an answer before the head would break
-    /// the protocol.
+    /// How long the head may take, or a part of a body. A connection too many must not wait for long, but an answer before the
+    /// head would break the protocol, and the head says who speaks for it.
     pub fn patience(&self, patience: Duration) -> Duration {
-        if self.refused.is_some() { patience.min(SHORT_PATIENCE) } else { patience }
+        let is_refused = !self.is_exempt || self.among_all.is_none();
+        let is_refused = is_refused && self.of_address.lock().refused.is_some();
+        if is_refused { patience.min(SHORT_PATIENCE) } else { patience }
+    }
+
+    /// The connection is whose its present request is.
+    pub fn claim(&self, shared: &Shared, claim: Claim, config: &Config) {
+        if self.is_exempt {
+            return;
+        }
+        let mut of_address = self.of_address.lock();
+        if of_address.counted.is(claim) {
+            return;
+        }
+        shared.limiter.claim(&mut of_address.counted, claim, config, Instant::now());
+        if of_address.counted.crowd() != Crowd::Over && self.among_all.is_some() {
+            of_address.refused = None;
+        }
     }
 
     /// To be closed after the answer, to make room.
     pub fn is_crowded(&self) -> bool {
-        self.of_address.crowd != Crowd::Free
+        self.crowd() != Crowd::Free
     }
 
-    /// What a connection too many is told.
+    /// One too many of its address, and nobody speaks for it.
+    pub fn is_over(&self) -> bool {
+        self.crowd() == Crowd::Over
+    }
+
+    fn crowd(&self) -> Crowd {
+        if self.is_exempt { Crowd::Free } else { self.of_address.lock().counted.crowd() }
+    }
+
+    /// The connection ends, and was its session's until now.
+    pub fn leave(self, shared: &Shared) {
+        if let Some(session) = self.of_address.lock().counted.session() {
+            shared.limiter.sessions.renew(session, self.peer, Instant::now());
+        }
+    }
+
+    /// What a connection too many in all is told.
     pub fn refusal(&self, shared: &Shared) -> Option<Answer> {
-        if self.of_address.crowd == Crowd::Over {
-            shared.limiter.tell(Reason::Connections, self.peer, None);
-            return Some(answer(Refusal { reason: Reason::Connections, retry_after: SHORT_PATIENCE * 2 }, Form::Text));
+        if self.among_all.is_some() {
+            return None;
         }
-        if self.among_all.is_none() {
-            shared.limiter.tell(Reason::AllConnections, self.peer, None);
-            return Some(Answer::overloaded());
-        }
-        None
+        shared.limiter.tell(Reason::AllConnections, self.peer, None);
+        Some(Answer::overloaded())
     }
 }
 
@@ -151,20 +193,31 @@ pub fn unreadable(error: Option<&pingora::Error>) -> Answer {
     Answer::new(status, TEXT, format!("{text}\n"))
 }
 
-/// After the answer is known: what no tenant has signed is counted, and beyond the limit the answer is another one.
+/// After the answer is known: what no tenant has signed and no session speaks for is counted, and beyond the limit the answer is
+/// another one.
 pub fn settle(
     shared: &Shared,
     config: &Config,
     request: &Request<'_>,
-    route: Route<'_>,
+    (route, place): (Route<'_>, &Place),
     facts: &mut Facts,
     made: Answer,
 ) -> Answer {
-    // Whoever asks for readiness decides by it where traffic goes.
-    if facts.signed || matches!(route, Route::Livez | Route::Readyz) {
+    if facts.signed {
+        if !facts.flooding {
+            place.claim(shared, Claim::Tenant, config);
+        }
         return made;
     }
-    match shared.limiter.unsigned(request.client, config, Instant::now()) {
+    let claim = edge::claim(&shared.limiter.sessions, request);
+    place.claim(shared, claim, config);
+    let counted = match route {
+        _ if place.is_over() => Err(OVER),
+        // Whoever asks for readiness decides by it where traffic goes.
+        Route::Livez | Route::Readyz => Ok(()),
+        _ => shared.limiter.unsigned(request.client, claim, config, Instant::now()),
+    };
+    match counted {
         Ok(()) => made,
         Err(refusal) => {
             facts.flooding = true;
@@ -178,11 +231,46 @@ pub fn settle(
     }
 }
 
-/// A request that is to be carried, if its address has sent too many: a page for who wants one.
-pub fn carried(shared: &Shared, config: &Config, request: &Request<'_>) -> Option<Answer> {
-    let refusal = shared.limiter.carried(request.client, config, Instant::now()).err()?;
+/// Whose a request is that is to be carried; an error if it is the same join over and over.
+pub fn carried_for(
+    shared: &Shared,
+    config: &Config,
+    request: &Request<'_>,
+    way: &edge::Way<'_>,
+    place: &Place,
+) -> Result<Claim, Refusal> {
+    let limiter = &shared.limiter;
+    let claim = match edge::signature(request, way) {
+        Some((call, checksum)) => {
+            if call == Call::Join {
+                limiter.join(request.client, &checksum, config, Instant::now())?;
+            }
+            Claim::Tenant
+        }
+        None => edge::claim(&limiter.sessions, request),
+    };
+    place.claim(shared, claim, config);
+    Ok(claim)
+}
+
+/// Whether a request may go to its server; what is answered from memory is not asked.
+pub fn carries(
+    shared: &Shared,
+    config: &Config,
+    request: &Request<'_>,
+    claim: Claim,
+    place: &Place,
+) -> Result<(), Refusal> {
+    if place.is_over() {
+        return Err(OVER);
+    }
+    shared.limiter.carried(request.client, claim, config, Instant::now())
+}
+
+/// A request that is not carried, because there have been too many: a page for who wants one.
+pub fn not_carried(shared: &Shared, request: &Request<'_>, refusal: Refusal) -> Answer {
     shared.limiter.tell(refusal.reason, request.client, None);
-    Some(answer(refusal, if wants_page(request) { Form::Page } else { Form::Text }))
+    answer(refusal, if wants_page(request) { Form::Page } else { Form::Text })
 }
 
 /// A browser that goes somewhere, and not a script of a page.
@@ -194,8 +282,12 @@ fn wants_page(request: &Request<'_>) -> bool {
     found
 }
 
-/// Makes a flooding caller wait; what is being finished before a stop does not.
-pub async fn slow_down(shared: &Shared) {
+/// Makes a flooding caller wait, unless his connection takes a place among those being refused; what is being finished before a
+/// stop does not.
+pub async fn slow_down(shared: &Shared, place: &Place) {
+    if place.is_over() {
+        return;
+    }
     let end = tokio::time::Instant::now() + PAUSE;
     while tokio::time::Instant::now() < end && !shared.process.is_stopping() {
         tokio::time::sleep(PAUSE / 10).await;

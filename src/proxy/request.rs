@@ -93,13 +93,19 @@ impl<'h> Lines<'h> {
 pub struct Fields<'a> {
     pub host: &'a str,
     pub hosts: u32,
-    /// The whole `Connection` field.
+    /// The first `Connection` line.
     pub connection: &'a str,
+    pub connections: u32,
+    /// Any of them lists `upgrade`, or `close`.
+    pub wants_upgrade: bool,
+    pub wants_close: bool,
     /// Something that only a session may judge: where a body ends, what the connection becomes, a host that is none.
     pub needs_session: bool,
     pub upgrades: u32,
-    /// The last `Upgrade` field.
-    pub upgrade: &'a str,
+    /// Any `Upgrade` line lists `websocket`.
+    pub wants_websocket: bool,
+    /// `Content-Length` lines that say 0.
+    pub empty_lengths: u32,
     /// `Sec-WebSocket-Key` is there.
     pub has_key: bool,
     forwarded_host: &'a str,
@@ -137,23 +143,26 @@ impl<'a> Fields<'a> {
             }
             7 if is("upgrade") => {
                 self.upgrades += 1;
-                self.upgrade = text(value);
+                self.wants_websocket |= elements(value).any(|element| element.eq_ignore_ascii_case(b"websocket"));
             }
             7 if is("trailer") => self.needs_session = true,
             7 if is("referer") => first(&mut self.referer, value),
-            10 if is("connection") => match self.connection {
-                "" => {
-                    self.connection = text(value);
-                    self.needs_session |= self.connection.len() != value.len();
+            10 if is("connection") => {
+                self.connections += 1;
+                first(&mut self.connection, value);
+                for option in elements(value) {
+                    self.wants_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+                    self.wants_close |= option.eq_ignore_ascii_case(b"close");
+                    self.needs_session |= !option.iter().all(is_token);
                 }
-                // Two lines are a list, which nobody needs to send.
-                _ => self.needs_session = true,
-            },
+            }
             17 if is("sec-websocket-key") => self.has_key = true,
             12 if is("content-type") => first(&mut self.content_type, value),
             12 if is("x-request-id") => first(&mut self.request_id, value),
             14 if is("content-length") => {
-                self.needs_session = true;
+                let is_zero = value == b"0";
+                self.empty_lengths += u32::from(is_zero);
+                self.needs_session |= !is_zero;
                 first(&mut self.content_length, value);
             }
             15 if is("x-forwarded-for") => match &mut self.forwarded_for {
@@ -176,6 +185,15 @@ fn first<'a>(field: &mut &'a str, value: &'a [u8]) {
     if field.is_empty() {
         *field = text(value);
     }
+}
+
+/// What a list names; empty elements are nothing (RFC 9110 section 5.6.1).
+fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 /// A field's value if it is plain ASCII, else nothing.

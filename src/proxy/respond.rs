@@ -7,7 +7,8 @@ use super::access::{Carried, Facts};
 use super::answer::{Answer, TEXT};
 use super::app::{PublicApp, farewell, linger};
 use super::body::Inbound;
-use super::edge::{self, Fault, Passing, Reply, Way};
+use super::edge::{self, Failure, Fault, Passing, Reply, Way};
+use super::limit::Place;
 use super::request::Request;
 use super::route::Route;
 use super::write::After;
@@ -53,24 +54,30 @@ impl Made {
 
 impl PublicApp {
     /// The answer to a request, in all lanes.
-    pub(super) async fn make(&self, request: &Request<'_>, inbound: &mut Inbound<'_>, config: &Arc<Config>) -> Made {
+    pub(super) async fn make(
+        &self,
+        request: &Request<'_>,
+        inbound: &mut Inbound<'_>,
+        config: &Arc<Config>,
+        place: &Place,
+    ) -> Made {
         let started = Instant::now();
         let route = Route::of(request.path);
         let redirect = secure::redirect(&self.shared, config, request, route);
         if let Some(way) = self.way(request, route, config).filter(|_| redirect.is_none()) {
-            return self.carry(request, &way, inbound, config, started).await;
+            return self.carry(request, &way, inbound, config, place, started).await;
         }
         let mut facts = Facts::default();
         let answer = match redirect {
             Some(redirect) => redirect,
             None => self.ask(request, route, inbound, config, started, &mut facts).await,
         };
-        let mut answer = limit::settle(&self.shared, config, request, route, &mut facts, answer);
+        let mut answer = limit::settle(&self.shared, config, request, (route, place), &mut facts, answer);
         secure::dress(config, request, &mut answer);
         facts.body_read = inbound.read;
         let took = started.elapsed();
         if facts.flooding {
-            limit::slow_down(&self.shared).await;
+            limit::slow_down(&self.shared, place).await;
         }
         Made { answer, passing: None, facts, started, took }
     }
@@ -127,14 +134,24 @@ impl PublicApp {
         way: &Way<'_>,
         inbound: &mut Inbound<'_>,
         config: &Arc<Config>,
+        place: &Place,
         started: Instant,
     ) -> Made {
-        if let Some(refusal) = limit::carried(&self.shared, config, request) {
-            return Made::answered(refusal, started);
-        }
-        let mut made = match self.edge.answer(request, way, inbound, config).await {
-            Ok(Reply::Passing(passing)) => Made::carried(passing.status(), way, Some(passing), started),
+        let shared = &self.shared;
+        let claim = match limit::carried_for(shared, config, request, way, place) {
+            Ok(claim) => claim,
+            Err(refusal) => return Made::answered(limit::not_carried(shared, request, refusal), started),
+        };
+        let admit = || limit::carries(shared, config, request, claim, place);
+        let mut made = match self.edge.answer(request, way, inbound, config, &admit).await {
+            Ok(Reply::Passing(passing)) => {
+                let fields = |with: &mut dyn FnMut(&str, &[u8])| _ = passing.each_field(with);
+                let sessions = &shared.limiter.sessions;
+                edge::learn(sessions, request, way, (claim, passing.status()), fields, Instant::now());
+                Made::carried(passing.status(), way, Some(passing), started)
+            }
             Ok(Reply::Kept(answer)) => Made::answered(answer, started),
+            Err(Failure::Limited(refusal)) => Made::answered(limit::not_carried(shared, request, refusal), started),
             Err(failure) => Made::answered(edge::refusal(&failure, &way.place.record), started),
         };
         made.facts.body_read = inbound.read;

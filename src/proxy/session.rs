@@ -30,6 +30,7 @@ pub async fn exchange(
     bytes: BytesMut,
     (peer, listener): (Option<SocketAddr>, Listener),
     left: u32,
+    place: &limit::Place,
     config: &Arc<Config>,
 ) -> Option<(Stream, BytesMut)> {
     let mut session = ServerSession::new_http1(stream.into_boxed());
@@ -56,15 +57,16 @@ pub async fn exchange(
         return None;
     };
     let request = request.come_by(listener);
+    let patience = place.patience(config.limits.body_timeout);
 
-    let mut inbound = Inbound::new(&mut session, &request, &app.shared.body_memory, config.limits.body_timeout);
-    let made = app.make(&request, &mut inbound, config).await;
+    let mut inbound = Inbound::new(&mut session, &request, &app.shared.body_memory, patience);
+    let made = app.make(&request, &mut inbound, config, place).await;
     let is_broken = inbound.is_broken;
 
     // Pingora has looked at the version and at `Connection`; what the client wants closed stays so. A body that was not
     // read to its end cannot be followed by another request.
     // Pingora takes a missing chunk size for the end of the body; others need not, so nothing may follow chunks.
-    let is_certain = !is_broken && !request.chunked && !made.facts.flooding;
+    let is_certain = !is_broken && !request.chunked && !made.facts.flooding && !place.is_crowded();
     let keeps = is_certain && session.is_body_done() && session.get_keepalive().is_some();
     let keeps = keeps && !wants_close(session.req_header()) && !made.ends_by_close(request.is_old);
     let after = match session.req_header().version {

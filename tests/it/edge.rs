@@ -18,3 +18,4 @@ mod sessions;
 mod site;
 mod sockets;
 mod sources;
+mod university;

@@ -24,7 +24,7 @@ pub struct Section {
 }
 
 /// In the order of the document.
-const SECTIONS: [&Section; 5] = [&ONE_SERVER, &ALL_SERVERS, &NETWORK, &KILLS, &STORE];
+const SECTIONS: [&Section; 6] = [&ONE_SERVER, &ALL_SERVERS, &NETWORK, &KILLS, &STORE, &ONE_ADDRESS];
 
 const FAULT_COLUMNS: [&str; 7] = [
     "fault",
@@ -69,6 +69,13 @@ pub static STORE: Section = Section {
     title: "The store fails",
     intro: include_str!("reliability/store.md"),
     columns: &["fault", "new meetings", "everything else", "readiness", "recovery"],
+};
+
+pub static ONE_ADDRESS: Section = Section {
+    id: "one-address",
+    title: "A university behind one address",
+    intro: include_str!("reliability/one-address.md"),
+    columns: &["who comes", "what is refused to strangers of the address", "what is refused to the others"],
 };
 
 impl Section {

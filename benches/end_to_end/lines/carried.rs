@@ -81,25 +81,39 @@ pub fn haproxy_proxy(to: SocketAddr) -> (String, String) {
     (beside, "    default_backend behind".to_owned())
 }
 
-/// All three in front of one server.
+/// All three in front of one server, at their best: no log, and each told how many connections to keep.
 fn three(bench: &Bench, name: &'static str, to: SocketAddr) -> Result<Three, Failure> {
     let plan = Plan::new(name, NOBODY).set("EDGE__MODE", "path").set("EDGE__IDLE_CONNECTIONS", KEPT.to_string());
     let plan = plan.set("LIMITS__CONNECTIONS_PER_ADDRESS", "0");
-    let pool = Pool::start_empty(bench, &plan)?;
+    beside_each_other(bench, &plan, to, "")
+}
+
+/// The same with Usher as it is shipped, which writes an access log, and nginx with the one that Debian's writes.
+fn three_shipped(bench: &Bench, to: SocketAddr) -> Result<Three, Failure> {
+    let plan = Plan::new("shipped", NOBODY).shipped().set("EDGE__MODE", "path");
+    beside_each_other(bench, &plan, to, &format!("        access_log {}/access.log;\n", bench.dir.display()))
+}
+
+fn beside_each_other(bench: &Bench, plan: &Plan, to: SocketAddr, log: &str) -> Result<Three, Failure> {
+    let pool = Pool::start_empty(bench, plan)?;
     pool.add_server(bench, "origin", to)?;
     pool.wait_carried("/origin/small")?;
     let (beside, directives) = nginx_proxy(to);
-    let nginx = nginx_as(bench, &format!("{name}-nginx"), &directives, &Form { beside, ..Form::default() })?;
+    let directives = log.to_owned() + &directives;
+    let nginx = nginx_as(bench, &format!("{}-nginx", plan.name), &directives, &Form { beside, ..Form::default() })?;
     let (beside, rules) = haproxy_proxy(to);
-    let haproxy = haproxy_as(bench, &format!("{name}-haproxy"), &rules, &Form { beside, ..Form::default() })?;
+    let haproxy = haproxy_as(bench, &format!("{}-haproxy", plan.name), &rules, &Form { beside, ..Form::default() })?;
     Ok(Three { pool, nginx, haproxy })
 }
 
 pub fn measure(bench: &Bench) -> Result<Section, Failure> {
     let behind = behind(bench)?;
     let (mut claims, mut rows) = (Vec::new(), Vec::new());
+    let shipped = three_shipped(bench, behind.echo)?;
+    small(bench, &shipped, "small GET carried as shipped", &mut claims, &mut rows)?;
+    drop(shipped);
     let three = three(bench, "carried", behind.echo)?;
-    small(bench, &three, &mut claims, &mut rows)?;
+    small(bench, &three, "small GET carried, set up for it", &mut claims, &mut rows)?;
     sockets(bench, &three, &mut claims, &mut rows)?;
     drop(three);
     memory(bench, behind.echo, &mut claims, &mut rows)?;
@@ -109,7 +123,8 @@ pub fn measure(bench: &Bench) -> Result<Section, Failure> {
         "All contestants stand in front of the same server, on core 0 with one thread; server and generator share core 1, so \
          that where its column says 100 % the rate is theirs and the CPU column is the one to look at. Usher carries in \
          path mode, nginx and HAProxy are set up as proxies that keep {KEPT} connections to the server and say who the \
-         client is. Small GET: 11 bytes. WebSockets: one message of {MESSAGE} bytes at a time, there and back, on each of \
+         client is. \"As shipped\" Usher has no setting but `edge.mode`, and it and nginx write their access logs; else nobody \
+         writes one, and Usher is told to keep {KEPT} connections and to limit nobody. Small GET: 11 bytes. WebSockets: one message of {MESSAGE} bytes at a time, there and back, on each of \
          {SOCKETS} connections, in 36 times as many rounds of {SHORT} s; \"requests\" are messages that came back, and \
          the CPU columns count in that the connections are opened. Downloads: a file of 100 MB in memory, \"requests\" \
          are megabytes; nginx with its defaults. Layer 4: Usher's `[[l4.listener]]` with a fixed target beside HAProxy in TCP mode with splice. Memory: what the contestant holds more than before, by connection, with \
@@ -125,7 +140,13 @@ fn labelled(rows: &mut Vec<Vec<String>>, what: &str, contest: &Contest, connecti
     }
 }
 
-fn small(bench: &Bench, three: &Three, claims: &mut Vec<Claim>, rows: &mut Vec<Vec<String>>) -> Result<(), Failure> {
+fn small(
+    bench: &Bench,
+    three: &Three,
+    name: &str,
+    claims: &mut Vec<Claim>,
+    rows: &mut Vec<Vec<String>>,
+) -> Result<(), Failure> {
     let dir = &three.pool.dir;
     let ours = &Targets::write(dir, "small", std::iter::once("/origin/small".to_owned()))?;
     let theirs = &Targets::write(dir, "small-plain", std::iter::once("/small".to_owned()))?;
@@ -139,10 +160,10 @@ fn small(bench: &Bench, three: &Three, claims: &mut Vec<Claim>, rows: &mut Vec<V
             ("HAProxy", turn(&three.haproxy.running, three.haproxy.address, theirs)),
         ];
         let contest = Contest::run(bench.rounds, &turns)?;
-        let what = |other: &str| format!("small GET carried, beside {other}, {connections} connections");
+        let what = |other: &str| format!("{name}, beside {other}, {connections} connections");
         claims.push(rate_claim(what("nginx"), &contest, 1, 0.8, ", aim 1.0"));
         claims.push(unasked(rate_claim(what("HAProxy"), &contest, 2, 0.8, "")));
-        labelled(rows, "small GET", &contest, connections);
+        labelled(rows, name, &contest, connections);
     }
     Ok(())
 }

@@ -14,10 +14,11 @@ use super::heading::{self, Sent};
 use super::passing::Passing;
 use super::reply::{self, Asked, BadReply, Compressing, Framing, Head};
 use super::tunnel::Tunnel;
-use super::upstream::Wire;
+use super::upstream::{Spare, Wire};
 use super::{Edge, Way};
 use crate::bbb::Method;
-use crate::config::{self, Config};
+use crate::config::{self, Config, IDLE_IN_USE};
+use crate::limit::Refusal;
 use crate::proxy::body::{BodyFailure, Inbound};
 use crate::proxy::request::Request;
 use crate::tls;
@@ -38,6 +39,8 @@ pub enum Failure {
     TooSlow(Duration),
     #[error("this request has been here before: the server's name leads back to us")]
     Loop,
+    #[error("refused by a limit")]
+    Limited(Refusal),
     /// The client's own fault.
     #[error("the request's body was not read")]
     Body(BodyFailure),
@@ -158,7 +161,10 @@ impl Edge {
     /// Keeps the connection of an answer that was passed on to its end.
     pub fn keep(&self, passing: Passing, config: &Config) {
         if let Some((place, wire)) = passing.into_kept() {
-            self.upstreams.keep(&place.destination, wire, config.edge.idle_connections);
+            let always = config.edge.idle_connections;
+            // Who wants none kept gets none.
+            let most = if always == 0 { 0 } else { always.max(IDLE_IN_USE) };
+            self.upstreams.keep(&place.destination, wire, Spare { always, most });
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The edge: browsers' requests that belong to one BBB server, carried there and back.
 //!
-//! A request runs forward through these files: `find` (whose is it) → `assets` (a file of the client page, from memory) or
-//! `upstream` (a connection) → `heading` (what the
-//! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told) → `passing` (the
-//! body; `coding` compresses it) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their prefix. Other bodies are never held: a piece is read when the one
+//! A request runs forward through these files: `find` (which server's is it) → `belongs` (whose session's) → `assets` (a file
+//! of the client page, from memory) or `upstream` (a connection) → `heading` (what the server is told) → `exchange` (out goes
+//! the body, in comes the head) → `reply` (what the browser is told) → `passing` (the body; `coding` compresses it) or `tunnel`
+//! (a WebSocket). `astray` is what pages ask for beside their prefix. Other bodies are never held: a piece is read when the one
 //! before it has been written.
 
 mod assets;
 mod astray;
+mod belongs;
 pub mod chunks;
 mod coding;
 mod exchange;
@@ -19,6 +20,7 @@ mod socket;
 mod tunnel;
 mod upstream;
 
+pub use belongs::{claim, learn, signature};
 pub use exchange::{Failure, Opened};
 pub use find::{Place, Way};
 pub use passing::{Fault, Passing};
@@ -38,6 +40,7 @@ use super::pages;
 use super::request::{Request, new_request_id};
 use crate::config::Config;
 use crate::error::Blame;
+use crate::limit::Refusal;
 use crate::metrics::Metrics;
 use crate::placement::Ledger;
 use crate::store::ServerRecord;
@@ -68,17 +71,19 @@ impl Edge {
         }
     }
 
-    /// The server's answer, or what is kept of it.
+    /// The server's answer, or what is kept of it. `admit` is asked before the server is.
     pub async fn answer(
         &self,
         request: &Request<'_>,
         way: &Way<'_>,
         inbound: &mut Inbound<'_>,
         config: &Arc<Config>,
+        admit: Admit<'_>,
     ) -> Result<Reply, Failure> {
-        if let Some(reply) = self.asset(request, way, config).await {
+        if let Some(reply) = self.asset(request, way, config, admit).await {
             return reply;
         }
+        admit().map_err(Failure::Limited)?;
         self.carry(request, way, inbound, config).await.map(Reply::passing)
     }
 
@@ -87,6 +92,9 @@ impl Edge {
         self.places.find(ledger, request, config)
     }
 }
+
+/// Says whether a request may go to its server.
+pub type Admit<'a> = &'a (dyn Fn() -> Result<(), Refusal> + Send + Sync);
 
 /// An answer to what was carried, or would have been.
 pub enum Reply {
@@ -109,6 +117,8 @@ pub fn refusal(failure: &Failure, server: &Arc<ServerRecord>) -> Answer {
             answer.server = Some(server.clone());
             return answer;
         }
+        // Whoever has asked `admit` tells the reason in the form that the browser wants.
+        Failure::Limited(_) => (429, Answer::new(429, TEXT, "Too many requests. Try again in a moment.\n")),
         Failure::Loop => (508, Answer::new(508, TEXT, "This server's name leads back to this proxy.\n")),
         Failure::TooSlow(_) => (504, pages::unreachable()),
         Failure::Connect(_) | Failure::Broken(_) | Failure::BadReply(_) => (502, pages::unreachable()),

@@ -29,7 +29,7 @@ impl Socket {
     }
 
     /// Carries it until one side ends; the connection's `place` is its own until then.
-    pub async fn run(self: Box<Self>, shared: Arc<Shared>, _place: Place) {
+    pub async fn run(self: Box<Self>, shared: Arc<Shared>, place: Place) {
         let Self { stream, sent, tunnel, id, open: _open } = *self;
         let server = tunnel.place().record.clone();
         let name = server.name.as_str();
@@ -44,6 +44,7 @@ impl Socket {
             Ok((browser, wire, idle)) => shared.process.relays.relay(browser, wire, idle, counters).await.reason,
             Err(reason) => reason,
         };
+        place.leave(&shared);
         let lasted = started.elapsed();
         metrics.websocket_duration.with_label_values(&[name]).observe(lasted.as_secs_f64());
         if shared.config.load().log.access {

@@ -4,11 +4,11 @@
 //! takes one for good. Where a server is told of browsers by PROXY headers, a connection speaks for one address and is
 //! only ever used for that.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ use crate::tls;
 
 /// Below nginx' keep-alive of 75 s, so that a kept connection is rarely a dead one.
 const KEPT: Duration = Duration::from_secs(50);
+/// What was in use within this time is in use: so many may be idle for a moment between two requests.
+const RECENT: Duration = Duration::from_secs(5);
 
 /// Where a connection goes, and how it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +58,24 @@ enum Stream {
 #[derive(Default)]
 pub struct Upstreams {
     tls: Arc<tls::Servers>,
-    idle: Mutex<HashMap<Destination, Vec<Idle>>>,
+    idle: Arc<Mutex<HashMap<Destination, Resting>>>,
+}
+
+/// How many idle connections to one server are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Spare {
+    /// However quiet it is.
+    pub always: usize,
+    /// As long as they were in use within `RECENT`.
+    pub most: usize,
+}
+
+/// The idle connections to one server, the oldest first.
+#[derive(Default)]
+struct Resting {
+    wires: VecDeque<Idle>,
+    /// Somebody looks after those that are more than are always kept.
+    is_watched: bool,
 }
 
 struct Idle {
@@ -64,45 +83,57 @@ struct Idle {
     since: Instant,
 }
 
+impl Resting {
+    /// Closes what is too old: the newest are used first, so the oldest are those that the traffic does not need.
+    fn trim(&mut self, always: usize) {
+        while self.wires.front().is_some_and(|oldest| {
+            let age = oldest.since.elapsed();
+            age >= KEPT || age >= RECENT && self.wires.len() > always
+        }) {
+            self.wires.pop_front();
+        }
+    }
+}
+
 impl Upstreams {
     pub fn new(tls: Arc<tls::Servers>) -> Self {
-        Self { tls, idle: Mutex::default() }
+        Self { tls, idle: Arc::default() }
     }
 
     /// A connection that was used before, for this client if servers are told of it, and looks alive.
     pub fn kept(&self, to: &Destination, client: Option<IpAddr>) -> Option<Wire> {
         let told = to.told(client);
         let mut idle = self.idle.lock();
-        let wires = idle.get_mut(to)?;
+        let wires = &mut idle.get_mut(to)?.wires;
         // The newest come last, and mostly the last one fits.
         while let Some(place) = wires.iter().rposition(|kept| kept.wire.client == told) {
-            let Idle { wire, since } = wires.remove(place);
+            let Some(Idle { wire, since }) = wires.remove(place) else { break };
             if since.elapsed() < KEPT && wire.is_quiet() {
                 return Some(wire);
             }
         }
-        if wires.is_empty() {
-            idle.remove(to);
-        }
         None
     }
 
-    /// Keeps a connection whose last answer was read to its end, unless there are `limit` already.
-    pub fn keep(&self, to: &Destination, wire: Wire, limit: usize) {
+    /// Keeps a connection whose last answer was read to its end, if there is room for it.
+    pub fn keep(&self, to: &Destination, wire: Wire, spare: Spare) {
         let mut idle = self.idle.lock();
-        let wires = match idle.get_mut(to) {
-            Some(wires) => wires,
+        let resting = match idle.get_mut(to) {
+            Some(resting) => resting,
             None => idle.entry(to.clone()).or_default(),
         };
-        // The oldest come first.
-        let gone = wires.iter().take_while(|kept| kept.since.elapsed() >= KEPT).count();
-        wires.drain(..gone);
-        if wires.len() >= limit && to.send_proxy != ProxyOut::Off && !wires.is_empty() {
+        resting.trim(spare.always);
+        let wires = &mut resting.wires;
+        if wires.len() >= spare.most && to.send_proxy != ProxyOut::Off {
             // The others are of no use to this client, and who has just asked asks again soonest.
-            wires.remove(0);
+            wires.pop_front();
         }
-        if wires.len() < limit {
-            wires.push(Idle { wire, since: Instant::now() });
+        if wires.len() < spare.most {
+            wires.push_back(Idle { wire, since: Instant::now() });
+        }
+        if !resting.is_watched {
+            resting.is_watched = true;
+            tokio::spawn(watch(Arc::downgrade(&self.idle), to.clone(), spare.always));
         }
     }
 
@@ -135,6 +166,21 @@ impl Upstreams {
         let name = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
         let stream = Stream::Tls(Box::new(connector.connect(name, stream).await?));
         Ok(Wire { stream, client })
+    }
+}
+
+/// Closes connections that nobody needs any more also when no request comes, and ends with the last of them.
+async fn watch(idle: Weak<Mutex<HashMap<Destination, Resting>>>, to: Destination, always: usize) {
+    loop {
+        tokio::time::sleep(RECENT).await;
+        let Some(all) = idle.upgrade() else { return };
+        let mut all = all.lock();
+        let Some(resting) = all.get_mut(&to) else { return };
+        resting.trim(always);
+        if resting.wires.is_empty() {
+            all.remove(&to);
+            return;
+        }
     }
 }
 
@@ -219,6 +265,10 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(5);
 
+    fn spare(always: usize, most: usize) -> Spare {
+        Spare { always, most }
+    }
+
     fn client(last: u8) -> Option<IpAddr> {
         Some(IpAddr::from([192, 0, 2, last]))
     }
@@ -241,7 +291,7 @@ mod tests {
             let mut heard = vec![0; line.len()];
             far.read_exact(&mut heard).await.unwrap();
             assert_eq!(heard, line.as_bytes(), "before anything else");
-            upstreams.keep(&to, wire, 8);
+            upstreams.keep(&to, wire, spare(8, 8));
             held.push(far);
         }
         assert!(upstreams.kept(&to, client(3)).is_none() && upstreams.kept(&to, None).is_none());
@@ -249,7 +299,6 @@ mod tests {
             assert_eq!(upstreams.kept(&to, client(last)).unwrap().client, client(last));
             assert!(upstreams.kept(&to, client(last)).is_none(), "there was one");
         }
-        assert!(upstreams.idle.lock().is_empty());
     }
 
     #[tokio::test]
@@ -260,12 +309,12 @@ mod tests {
         for last in [1, 2, 3] {
             let wire = upstreams.connect(&to, client(last), SOON, SOON).await.unwrap();
             held.push(listener.accept().await.unwrap());
-            upstreams.keep(&to, wire, 2);
+            upstreams.keep(&to, wire, spare(2, 2));
         }
         let is_kept = |last| upstreams.kept(&to, client(last)).is_some();
         assert_eq!([1, 2, 3].map(is_kept), [false, true, true]);
         let wire = upstreams.connect(&to, client(1), SOON, SOON).await.unwrap();
-        upstreams.keep(&to, wire, 0);
+        upstreams.keep(&to, wire, spare(0, 0));
         assert!(!is_kept(1), "none are kept if none are to be");
     }
 
@@ -275,8 +324,51 @@ mod tests {
         let upstreams = Upstreams::default();
         let wire = upstreams.connect(&to, client(1), SOON, SOON).await.unwrap();
         let held = listener.accept().await.unwrap();
-        upstreams.keep(&to, wire, 8);
+        upstreams.keep(&to, wire, spare(8, 8));
         assert!(upstreams.kept(&to, client(2)).is_some());
         drop(held);
+    }
+
+    #[tokio::test]
+    async fn as_many_are_kept_as_were_in_use_a_moment_ago() {
+        const BUSY: usize = 40;
+        let (listener, to) = destination(ProxyOut::Off).await;
+        let upstreams = Upstreams::default();
+        let mut held = Vec::new();
+        let mut busy = Vec::new();
+        for _ in 0..BUSY {
+            busy.push(upstreams.connect(&to, None, SOON, SOON).await.unwrap());
+            held.push(listener.accept().await.unwrap());
+        }
+        let resting = || upstreams.idle.lock().get(&to).map_or(0, |resting| resting.wires.len());
+        busy.drain(..).for_each(|wire| upstreams.keep(&to, wire, spare(4, 32)));
+        assert_eq!(resting(), 32, "more than are always kept, and not more than there is room for");
+        // All of them are busy again, and then two only.
+        busy.extend(std::iter::from_fn(|| upstreams.kept(&to, None)));
+        assert_eq!(busy.len(), 32);
+        busy.drain(..).for_each(|wire| upstreams.keep(&to, wire, spare(4, 32)));
+        let age = |upstreams: &Upstreams, by: Duration| {
+            let mut idle = upstreams.idle.lock();
+            idle.get_mut(&to).unwrap().wires.iter_mut().for_each(|kept| kept.since -= by);
+        };
+        age(&upstreams, RECENT);
+        let pair = [upstreams.kept(&to, None).unwrap(), upstreams.kept(&to, None).unwrap()];
+        pair.into_iter().for_each(|wire| upstreams.keep(&to, wire, spare(4, 32)));
+        assert_eq!(resting(), 5, "those that are always kept, and the last to come back");
+        age(&upstreams, KEPT);
+        assert!(upstreams.kept(&to, None).is_none(), "servers close them about now");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_needs_is_closed_though_no_request_comes() {
+        let (listener, to) = destination(ProxyOut::Off).await;
+        let upstreams = Upstreams::default();
+        // Without a timer, which would not wait for the network here.
+        let wire = upstreams.open(&to, None, SOON).await.unwrap();
+        let mut far = listener.accept().await.unwrap().0;
+        upstreams.keep(&to, wire, spare(0, 8));
+        upstreams.idle.lock().get_mut(&to).unwrap().wires[0].since -= RECENT;
+        assert_eq!(far.read(&mut [0]).await.unwrap(), 0, "the connection is closed");
+        assert!(upstreams.idle.lock().is_empty());
     }
 }

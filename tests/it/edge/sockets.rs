@@ -81,6 +81,65 @@ async fn a_websocket_opens_and_carries_bytes_both_ways() {
     .await;
 }
 
+/// What nginx and HAProxy carry too (RFC 9110 sections 5.6.1 and 7.8).
+#[tokio::test]
+async fn an_opening_may_be_spelled_in_all_legal_ways() {
+    let origin = Origin::start(HOST).await;
+    let pool = origin.pool("path", "").await;
+    let usual = ("Connection: Upgrade\r\n", "Upgrade: websocket\r\n");
+    for (connection, upgrade, more) in [
+        (usual.0, usual.1, "Content-Length: 0\r\n"),
+        ("Connection: keep-alive\r\nConnection: Upgrade\r\n", usual.1, ""),
+        ("Connection: Upgrade\r\nConnection: keep-alive\r\n", usual.1, ""),
+        ("Connection: Upgrade, HTTP2-Settings, x-own\r\n", usual.1, "X-Own: 1\r\n"),
+        ("Connection: Upgrade, Upgrade\r\n", usual.1, ""),
+        ("Connection: close, Upgrade\r\n", usual.1, ""),
+        (usual.0, "Upgrade: websocket\r\nUpgrade: websocket\r\n", ""),
+        (usual.0, "Upgrade: h2c, websocket\r\n", ""),
+        (usual.0, "Upgrade: WebSocket,foo/1\r\n", ""),
+        (usual.0, "Upgrade: foo\r\nUpgrade: websocket\r\n", "Content-Length: 0\r\n"),
+    ] {
+        let opening = format!(
+            "GET /origin/ws HTTP/1.1\r\nHost: p.example\r\n{connection}{upgrade}{more}Sec-WebSocket-Key: k\r\n\
+             Sec-WebSocket-Version: 13\r\n\r\n"
+        );
+        let said = say(&pool.http, format!("{opening}hello").as_bytes(), Duration::from_millis(300)).await;
+        assert!(said.text.starts_with("HTTP/1.1 101 ") && said.text.ends_with("EARLYhello"), "{opening} {said:?}");
+        let seen = origin.last();
+        assert_eq!((seen.all("connection"), seen.all("upgrade")), (vec!["Upgrade"], vec!["websocket"]), "{opening}");
+        for gone in ["content-length", "x-own", "transfer-encoding"] {
+            assert!(seen.all(gone).is_empty(), "{opening}");
+        }
+    }
+    let opened = 10;
+    let metrics = pool.metrics().await;
+    let count = |code: &str| format!("usher_http_requests_total{{code=\"{code}\",listener=\"http\",route=\"client\"}}");
+    assert!(metrics.contains(&format!("{} {opened}\n", count("1xx"))), "{metrics}");
+    assert!(!metrics.contains(&count("5xx")), "an opened WebSocket is no failure: {metrics}");
+}
+
+/// A body on an opening could hide a request, so nothing of it reaches the server as a WebSocket.
+#[tokio::test]
+async fn an_opening_with_a_body_is_none() {
+    let origin = Origin::start(HOST).await;
+    let pool = origin.pool("path", "").await;
+    let hidden = "GET /origin/hidden HTTP/1.1\r\nHost: p.example\r\n\r\n";
+    let chunked = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
+    for (fields, body) in [
+        (format!("Content-Length: {}\r\n", hidden.len()), hidden),
+        ("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n".to_owned(), &chunked),
+        ("Transfer-Encoding: chunked\r\n".to_owned(), &chunked),
+        (format!("Content-Length: 0\r\nContent-Length: {}\r\n", hidden.len()), hidden),
+    ] {
+        let request = format!("GET /origin/hello HTTP/1.1\r\n{fields}{OPENING}{body}");
+        let said = say(&pool.http, request.as_bytes(), Duration::from_secs(3)).await;
+        assert!(!said.text.contains(" 101 "), "{fields}: {said:?}");
+    }
+    let lines: Vec<_> = origin.seen().iter().map(|seen| seen.line().to_owned()).collect();
+    assert!(!lines.iter().any(|line| line.contains("hidden")), "{lines:?}");
+    assert!(origin.seen().iter().all(|seen| seen.all("upgrade").is_empty()));
+}
+
 #[tokio::test]
 async fn a_refused_websocket_is_an_ordinary_answer() {
     let origin = Origin::start(HOST).await;

@@ -24,7 +24,7 @@ use file::File;
 use wish::{Key, Wish, wish};
 
 use super::exchange::Failure;
-use super::{Edge, Reply, Way};
+use super::{Admit, Edge, Reply, Way};
 use crate::bbb::Method;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -136,11 +136,12 @@ impl Edge {
         request: &Request<'_>,
         way: &Way<'_>,
         config: &Arc<Config>,
+        admit: Admit<'_>,
     ) -> Option<Result<Reply, Failure>> {
         let wish = wish(request, way, config)?;
         let kept = self.assets.of(config)?;
         // On the heap: other requests do without the room.
-        Some(Box::pin(self.file(request, way, wish, &kept.files, config)).await)
+        Some(Box::pin(self.file(request, way, wish, &kept.files, config, admit)).await)
     }
 
     async fn file(
@@ -150,6 +151,7 @@ impl Edge {
         wish: Wish<'_>,
         files: &Files,
         config: &Config,
+        admit: Admit<'_>,
     ) -> Result<Reply, Failure> {
         let assets = &self.assets;
         let now = Instant::now();
@@ -160,7 +162,7 @@ impl Edge {
                         assets.hits.inc();
                         Ok(Reply::Kept(file.answer(&wish, &way.place.record, now)))
                     }
-                    Kept::Not { .. } => self.pass(request, way, config).await,
+                    Kept::Not { .. } => self.pass(request, way, config, admit).await,
                 };
             }
             files.remove_if(&wish.key, |kept| !kept.is_fresh(now));
@@ -168,20 +170,21 @@ impl Edge {
         // A browser that has it mostly has the right one: the server says so in a few bytes.
         let is_conditional = wish.none_match.is_some() || wish.modified_since.is_some();
         if is_conditional || request.method == Method::Head {
-            return self.pass(request, way, config).await;
+            return self.pass(request, way, config, admit).await;
         }
         let place = match tokio::time::timeout(WAIT, files.get_value_or_guard_async(&wish.key)).await {
             Ok(Ok(Kept::File(file))) => {
                 assets.hits.inc();
                 return Ok(Reply::Kept(file.answer(&wish, &way.place.record, now)));
             }
-            Ok(Ok(Kept::Not { .. })) | Err(_) => return self.pass(request, way, config).await,
+            Ok(Ok(Kept::Not { .. })) | Err(_) => return self.pass(request, way, config, admit).await,
             Ok(Err(place)) => place,
         };
         let Ok(_fetch) = assets.fetches.try_acquire() else {
             drop(place);
-            return self.pass(request, way, config).await;
+            return self.pass(request, way, config, admit).await;
         };
+        admit().map_err(Failure::Limited)?;
         let not = Kept::Not { until: now + PASSED };
         let mut passing = self.carry(request, way, &mut Inbound::none(), config).await?;
         let limit = LARGEST.min(config.edge.asset_cache / LARGEST_SHARE);
@@ -198,7 +201,7 @@ impl Edge {
             if body.len() as u64 > limit {
                 // It has not said so before; it is asked for once more and passed on this time.
                 let _ = place.insert(not);
-                return self.pass(request, way, config).await;
+                return self.pass(request, way, config, admit).await;
             }
         }
         self.keep(passing, config);
@@ -211,7 +214,14 @@ impl Edge {
         Ok(Reply::Kept(file.answer(&wish, &way.place.record, now)))
     }
 
-    async fn pass(&self, request: &Request<'_>, way: &Way<'_>, config: &Config) -> Result<Reply, Failure> {
+    async fn pass(
+        &self,
+        request: &Request<'_>,
+        way: &Way<'_>,
+        config: &Config,
+        admit: Admit<'_>,
+    ) -> Result<Reply, Failure> {
+        admit().map_err(Failure::Limited)?;
         self.assets.passed.inc();
         self.carry(request, way, &mut Inbound::none(), config).await.map(Reply::passing)
     }
