@@ -103,6 +103,7 @@ impl Rules<'_> {
         let answer = ((64 << 10)..=1 << 30).contains(&api.max_answer);
         self.require(answer, "api.max_answer", "write a size between 64KiB and 1GiB");
         self.time("api.request_timeout", api.request_timeout);
+        self.time("api.recordings_timeout", api.recordings_timeout);
         self.time("api.connect_timeout", api.connect_timeout);
         let order = api.connect_timeout <= api.request_timeout;
         self.require(order, "api.connect_timeout", "write at most api.request_timeout, which includes it");

@@ -46,6 +46,8 @@ pub const MAX_QUERY: usize = 64 * KIB as usize;
 pub const MAX_HEAD: usize = 2 * MAX_QUERY;
 /// `create` with slides answers after BBB has fetched them; front ends wait 30 s or more.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// A server lists thousands of recordings in a second or two; front ends ask while a page is made.
+pub const RECORDINGS_TIMEOUT: Duration = Duration::from_secs(5);
 /// One lost SYN is repeated after 1 s; what has not connected after 3 s is better tried elsewhere.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes. `getMeetings` of a server with 2 000 people is about 2 MiB; `getRecordings` of a large one reaches ten times that.
@@ -238,6 +240,7 @@ fn api() -> Api {
         max_params: MAX_PARAMS,
         max_query: MAX_QUERY,
         request_timeout: REQUEST_TIMEOUT,
+        recordings_timeout: RECORDINGS_TIMEOUT,
         connect_timeout: CONNECT_TIMEOUT,
         max_answer: MAX_ANSWER,
         checksum_algorithms: vec![Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512],

@@ -172,7 +172,7 @@ impl Placer {
             self.ledger.release(&order.wish.key, server.id);
             return Err(late());
         }
-        match self.send(server, &params, order, limit).await {
+        match self.send_anew(server, &params, order, limit).await {
             Try::Done(created, body) => {
                 let written = self.confirm(&order.wish.key, server, &created, order, view.version).await;
                 Ok(told(written, || answered(server, body, started, None)))

@@ -63,7 +63,7 @@ impl Placer {
                 return Err(late());
             }
             let limit = left.mul_f64(TRY_SHARE).max(LEAST_TRY.min(left));
-            let (reason, leftover) = match self.send(&server, &order.params, order, limit).await {
+            let (reason, leftover) = match self.send_anew(&server, &order.params, order, limit).await {
                 Try::Done(created, body) => {
                     let written = self.confirm(key, &server, &created, order, reserved.version).await;
                     return Ok(told(written, || answered(&server, body, started, None)));
@@ -192,7 +192,8 @@ impl Placer {
     async fn ask(&self, server: &Arc<ServerRecord>, order: &CreateOrder) -> Option<Meeting> {
         let limit = order.left().mul_f64(ASK_SHARE).min(ASK_LIMIT);
         let found = self.client.meeting(server, &order.wish.bbb_id, limit).await.ok().flatten()?;
-        (!found.forcibly_ended).then_some(found)
+        let is_over = found.forcibly_ended || self.ledger.has_ended(&found.internal_id, self.clock.now());
+        (!is_over).then_some(found)
     }
 
     fn eviction(&self, server: &ServerRecord, order: &CreateOrder) -> Eviction {

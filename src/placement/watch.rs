@@ -15,6 +15,8 @@ use rand::RngExt;
 use tokio::task::JoinHandle;
 
 use super::Placer;
+use super::look::LOOK_PAUSE;
+use super::pending::PENDING_TIME;
 use crate::client::CallError;
 use crate::ids::ServerId;
 use crate::pool::{Health, Source};
@@ -47,6 +49,7 @@ pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSetti
             }
             stays
         });
+        placer.looks.keep(&servers);
         for id in servers {
             let (placer, settings) = (placer.clone(), settings.clone());
             let watch = move || watch_one(placer.clone(), settings.clone(), id);
@@ -94,12 +97,18 @@ impl Drop for AbortOnDrop {
 }
 
 async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, id: ServerId) {
+    let look = placer.looks.of(id);
     let mut next_probe = Instant::now();
-    let mut next_poll = Instant::now();
+    let mut regular = Instant::now();
+    let mut last_poll = None;
+    let mut patience = LOOK_PAUSE;
     let mut is_known = false;
     loop {
-        let due = next_probe.min(next_poll);
-        tokio::time::sleep_until(due.into()).await;
+        let next_poll = look.due(regular, last_poll);
+        tokio::select! {
+            () = tokio::time::sleep_until(next_probe.min(next_poll).into()) => {}
+            () = look.woken() => continue,
+        }
         // The record may have changed since; a server that is gone ends its watch.
         let Some(view) = placer.ledger.server(id) else { return };
         let pace = settings.load_full();
@@ -109,8 +118,12 @@ async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, i
         let is_up = || placer.ledger.server(id).is_some_and(|view| view.health == Health::Up);
         let is_near = next_probe <= now && next_poll <= now + pace.interval / NEAR;
         if next_poll <= now || (is_near && is_up()) {
+            last_poll = Some(now);
             let worked = poll(&placer, &view.record, &pace).await;
-            next_poll = Instant::now() + pause(&placer, id, pace.poll_interval, &pace);
+            regular = Instant::now() + pause(&placer, id, pace.poll_interval, &pace);
+            if worked && let Some(soon) = next_look(&placer, id, &mut patience) {
+                regular = regular.min(Instant::now() + soon);
+            }
             if worked && !is_known {
                 // What follows from its version (the cost of audio, the client's prefix) is not to wait for a probe's turn.
                 next_probe = Instant::now();
@@ -123,6 +136,17 @@ async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, i
             next_probe = Instant::now() + pause(&placer, id, pace.interval, &pace);
         }
     }
+}
+
+/// Somebody who was sent to the server is looked for until he is there, less and less often: a link may be signed and never used.
+fn next_look(placer: &Placer, id: ServerId, patience: &mut Duration) -> Option<Duration> {
+    let Some(has_news) = placer.ledger.expects_people(id) else {
+        *patience = LOOK_PAUSE;
+        return None;
+    };
+    let pause = if has_news { LOOK_PAUSE } else { *patience };
+    *patience = pause.saturating_mul(2).min(PENDING_TIME);
+    Some(pause)
 }
 
 /// The interval with ±10 % jitter, doubled with each failure beyond the third.
@@ -147,11 +171,13 @@ async fn probe(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings
 
 /// True if the server gave its meetings.
 async fn poll(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings) -> bool {
+    let look = placer.looks.of(server.id);
+    look.begins();
     let sent = placer.clock.now();
     let started = Instant::now();
     let outcome = placer.client.meetings(server, pace.timeout).await;
     placer.metrics.poll_duration.with_label_values(&[&server.name]).observe(started.elapsed().as_secs_f64());
-    match outcome {
+    let worked = match outcome {
         Ok(list) => {
             if list.unreadable > 0 {
                 debug!(server = server.name.as_str(), meetings = list.unreadable; "meetings with ill-formed XML");
@@ -166,7 +192,9 @@ async fn poll(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings)
             report(placer, server, Source::Poll, Err(error));
             false
         }
-    }
+    };
+    look.came_back(sent);
+    worked
 }
 
 fn report(placer: &Placer, server: &ServerRecord, source: Source, outcome: Result<(), CallError>) {

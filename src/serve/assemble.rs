@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::{ServeError, certificates};
-use crate::client::{BbbClient, ClientSettings};
+use crate::client::{BbbClient, ClientSettings, Said};
 use crate::clock::{Clock, SteadyClock, SystemClock};
 use crate::config::Config;
 use crate::limit::Limiter;
@@ -77,6 +77,7 @@ pub async fn assemble(config: Config) -> Result<Arc<Shared>, ServeError> {
         creates: Arc::new(Semaphore::new(config.limits.concurrent_creates)),
         limiter: Limiter::new(&metrics),
         pacer: Pacer::default(),
+        said: Said::default(),
         config: ArcSwap::from_pointee(config),
         placer,
         metrics,

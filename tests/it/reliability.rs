@@ -24,7 +24,7 @@ pub struct Section {
 }
 
 /// In the order of the document.
-const SECTIONS: [&Section; 5] = [&ONE_SERVER, &ALL_SERVERS, &NETWORK, &KILLS, &STORE];
+const SECTIONS: [&Section; 6] = [&ONE_SERVER, &ALL_SERVERS, &NETWORK, &KILLS, &STORE, &PICTURE];
 
 const FAULT_COLUMNS: [&str; 7] = [
     "fault",
@@ -69,6 +69,13 @@ pub static STORE: Section = Section {
     title: "The store fails",
     intro: include_str!("reliability/store.md"),
     columns: &["fault", "new meetings", "everything else", "readiness", "recovery"],
+};
+
+pub static PICTURE: Section = Section {
+    id: "picture",
+    title: "One picture, one answer",
+    intro: include_str!("reliability/picture.md"),
+    columns: &["what happens", "what front ends are told", "what happens to the meeting"],
 };
 
 impl Section {
