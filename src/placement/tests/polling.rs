@@ -307,6 +307,7 @@ fn listed_breakouts_go_with_their_parent() {
     let stage = Stage::new(1);
     stage.create("a", 0);
     stage.poll(ServerId(1), 5, vec![listed("a", 9), breakout("a1", "a", 4)]);
+    assert!(stage.poll(ServerId(1), 19, vec![breakout("a1", "a", 4)]).is_doubtful);
     let outcome = stage.poll(ServerId(1), 20, vec![breakout("a1", "a", 4)]);
     assert_eq!((outcome.ended.len(), outcome.unknown.len()), (1, 1));
     assert!(stage.ledger.find_breakout(TenantId(1), "a1").is_none());
