@@ -60,6 +60,8 @@ pub struct Metrics {
     pub meetings_ended: IntCounter,
     pub meetings_adopted: IntCounter,
     pub twins_ended: IntCounter,
+    pub twins_seen: IntCounterVec,
+    pub lists_doubted: IntCounter,
     pub tenant_meetings: IntGaugeVec,
     pub tenant_participants: IntGaugeVec,
     pub tenant_limit_hits: IntCounterVec,
@@ -176,9 +178,18 @@ impl Metrics {
             create_retries: make.counter("usher_create_retries_total", "Creates that went on to another server.")?,
             placement_conflicts: make
                 .counter("usher_placement_conflicts_total", "Claims that another process had won.")?,
-            meetings_ended: make.counter("usher_meetings_ended_total", "Meetings that polls found to be over.")?,
+            meetings_ended: make.counter("usher_meetings_ended_total", "Meetings that were ended by a call, or that polls found to be over.")?,
             meetings_adopted: make.counter("usher_meetings_adopted_total", "Unknown meetings taken over.")?,
-            twins_ended: make.counter("usher_twins_ended_total", "Stale copies ended on servers that came back.")?,
+            twins_ended: make.counter("usher_twins_ended_total", "Empty copies ended on servers that came back.")?,
+            twins_seen: make.counters(
+                "usher_twins_seen_total",
+                "Meetings that a server listed while they were placed on another one.",
+                &["server"],
+            )?,
+            lists_doubted: make.counter(
+                "usher_lists_doubted_total",
+                "Lists of a server without any of its meetings, asked for again before they were believed.",
+            )?,
             tenant_meetings: make.gauges("usher_tenant_meetings", "Meetings of the tenant.", &["tenant"])?,
             tenant_participants: make.gauges("usher_tenant_participants", "People of the tenant.", &["tenant"])?,
             tenant_limit_hits: make.counters(

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::client::Said;
 use crate::config::Config;
 use crate::ids::ServerId;
 use crate::limit::Limiter;
@@ -37,6 +38,8 @@ pub struct Shared {
     /// What one address and one tenant may have.
     pub limiter: Limiter,
     pub pacer: Pacer,
+    /// What servers said last of what only they know.
+    pub said: Said,
     pub process: Arc<Process>,
     pub tls: Tls,
 }

@@ -40,7 +40,9 @@ pub use meeting::{Created, Meeting, MeetingList, Session};
 pub use modules::is_well_formed;
 pub use new_meeting::{NewMeeting, meta_key, new_meeting_fragment};
 pub use params::{Params, TooManyParams, first_value};
-pub use read::{Reply, read_created, read_meeting_info, read_meetings, read_reply, read_sessions, repair_meeting_info};
+pub use read::{
+    Reply, read_created, read_meeting_info, read_meetings, read_reply, read_running, read_sessions, repair_meeting_info,
+};
 pub use recording::{Recording, merge, page, read_recordings};
 pub use recording_filter::{Page, id_list};
 pub use rewrite::{Rewrite, rewrite};

@@ -33,6 +33,13 @@ pub fn read_reply(body: &[u8]) -> Result<Reply, BadAnswer> {
     reply_of(&Document::parse(&text_of(body)?)?)
 }
 
+/// Reads an isMeetingRunning answer; `None` if it is none.
+pub fn read_running(body: &[u8]) -> Option<bool> {
+    let source = text_of(body).ok()?;
+    let document = Document::parse(&source).ok()?;
+    Some(document.child_text(document.root(), "running").eq_ignore_ascii_case("true"))
+}
+
 /// Reads a getMeetings answer. Meetings that a participant's data made ill-formed are repaired or at least counted;
 /// they never cost the others.
 pub fn read_meetings(body: &[u8]) -> Result<MeetingList, BadAnswer> {

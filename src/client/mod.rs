@@ -6,6 +6,7 @@
 
 mod answer;
 mod elsewhere;
+mod said;
 mod typed;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use url::Url;
 
 pub use answer::{Answer, CallError};
+pub use said::{Era, Said};
 pub use typed::ok;
 
 use elsewhere::{Elsewhere, addressed};

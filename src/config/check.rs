@@ -103,6 +103,7 @@ impl Rules<'_> {
         let answer = ((64 << 10)..=1 << 30).contains(&api.max_answer);
         self.require(answer, "api.max_answer", "write a size between 64KiB and 1GiB");
         self.time("api.request_timeout", api.request_timeout);
+        self.time("api.recordings_timeout", api.recordings_timeout);
         self.time("api.connect_timeout", api.connect_timeout);
         self.time("api.create_attempt", api.create_attempt);
         let order = api.connect_timeout <= api.request_timeout;

@@ -46,6 +46,8 @@ pub const MAX_QUERY: usize = 64 * KIB as usize;
 pub const MAX_HEAD: usize = 2 * MAX_QUERY;
 /// `create` with slides answers after BBB has fetched them; front ends wait 30 s or more.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// A server lists thousands of recordings in a second or two; front ends ask while a page is made.
+pub const RECORDINGS_TIMEOUT: Duration = Duration::from_secs(5);
 /// One lost SYN is repeated after 1 s; what has not connected after 3 s is better tried elsewhere.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A create takes BBB a fraction of a second. Front ends give up after 10 s (Greenlight): a server that hangs for this long,
@@ -259,6 +261,7 @@ fn api() -> Api {
         max_params: MAX_PARAMS,
         max_query: MAX_QUERY,
         request_timeout: REQUEST_TIMEOUT,
+        recordings_timeout: RECORDINGS_TIMEOUT,
         connect_timeout: CONNECT_TIMEOUT,
         create_attempt: CREATE_ATTEMPT,
         max_answer: MAX_ANSWER,

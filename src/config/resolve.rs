@@ -123,6 +123,7 @@ impl Keys<'_> {
             value::size(found).and_then(|bytes| usize::try_from(bytes).map_err(|_| "write a smaller size".to_owned()))
         });
         self.read("api.request_timeout", &mut api.request_timeout, value::duration);
+        self.read("api.recordings_timeout", &mut api.recordings_timeout, value::duration);
         self.read("api.connect_timeout", &mut api.connect_timeout, value::duration);
         self.read("api.create_attempt", &mut api.create_attempt, value::duration);
         self.read("api.max_answer", &mut api.max_answer, value::size);

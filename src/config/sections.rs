@@ -167,6 +167,8 @@ pub struct Api {
     pub max_query: usize,
     /// Longest a call to a BBB server may take, connecting included.
     pub request_timeout: Duration,
+    /// Longest a server is waited for that is asked for recordings, within `request_timeout`.
+    pub recordings_timeout: Duration,
     /// Longest connecting to a BBB server may take.
     pub connect_timeout: Duration,
     /// How long a server may take for a create while another one could have it.

@@ -101,6 +101,17 @@ impl Ledger {
         if state.meetings.get(key).is_none_or(|entry| entry.server != server) {
             return false;
         }
+        if state.ended.holds(&confirmed.confirmation.internal_id, now) {
+            // Answered before it was ended, and come late.
+            let is_over = state.change(key, now, |entry| {
+                entry.creating = entry.creating.saturating_sub(1);
+                entry.creating == 0 && entry.phase == Phase::Claimed
+            });
+            if is_over == Some(true) {
+                state.remove(key);
+            }
+            return true;
+        }
         state.change(key, now, |entry| entry.confirm(confirmed)).is_some()
     }
 
@@ -174,11 +185,6 @@ impl Ledger {
         let mut state = self.state.lock();
         state.put(placement, now) && state.change(&key, now, |entry| entry.show(meeting, moment)).is_some()
     }
-
-    /// Removes a meeting, whatever its phase. `true` if it was there.
-    pub fn forget(&self, key: &MeetingKey) -> bool {
-        self.state.lock().remove(key).is_some()
-    }
 }
 
 /// A meeting as it was at a moment.
@@ -197,6 +203,9 @@ impl State {
             return false;
         }
         let key = placement.key();
+        if placement.internal_id.as_ref().is_some_and(|id| self.ended.holds(id, now)) {
+            return true; // read before it was ended
+        }
         if self.meetings.get(&key).is_some_and(|entry| entry.version > placement.version) {
             return true; // read before a write of our own
         }

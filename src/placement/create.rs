@@ -176,7 +176,7 @@ impl Placer {
             return Err(late());
         }
         let made = self.monitor.calling(server.id, Call::Create);
-        match self.send(made, server, &params, order, limit, None).await {
+        match self.send_anew(made, server, &params, order, limit, None).await {
             Try::Done(created, body) => {
                 let written = self.confirm(&order.wish.key, server, &created, order, view.version).await;
                 Ok(told(written, || answered(server, body, started, None)))

@@ -16,6 +16,9 @@ use crate::tenant::Tenants;
 /// How often the change feed is asked; an operator's change must be in force within a second (interface.md section 1).
 pub const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 
+/// How long an answer waits for the store's news; it takes less than a millisecond.
+const CATCH_UP_LIMIT: Duration = Duration::from_millis(500);
+
 impl Placer {
     /// Reads everything; called once before the first request is served.
     pub async fn load(&self) -> Result<(), StoreError> {
@@ -34,6 +37,29 @@ impl Placer {
     pub async fn follow(&self) -> Result<(), StoreError> {
         // Whoever comes second must not be told that there is no news while the first still takes it in.
         let _turn = self.following.lock().await;
+        self.take_in_changes().await
+    }
+
+    /// Another process may have made, moved or ended something a moment ago: whoever does not find a meeting asks the store
+    /// before he says so. Those who ask at the same time share one question, which begins after all of them have asked.
+    pub async fn catch_up(&self) {
+        if self.store_trouble().is_some() {
+            return; // it cannot tell anything, and nobody is to wait for it
+        }
+        let work = async {
+            let before = *self.follows.lock();
+            let _turn = self.following.lock().await;
+            if *self.follows.lock() > before {
+                return; // one has begun and ended since
+            }
+            // If it fails the picture is as good as ever, and the log says why.
+            let _ = self.take_in_changes().await;
+        };
+        let _ = tokio::time::timeout(CATCH_UP_LIMIT, work).await;
+    }
+
+    async fn take_in_changes(&self) -> Result<(), StoreError> {
+        *self.follows.lock() += 1;
         let cursor = *self.cursor.lock();
         let changes = self.timed_store("changes", self.store.changes(cursor)).await?;
         if changes.configuration || changes.everything {
@@ -47,18 +73,6 @@ impl Placer {
             self.take_over(key).await;
         }
         self.write_kept().await
-    }
-
-    /// Asks the store for a meeting that this process does not know, but another one may just have made.
-    pub async fn look_up(&self, key: MeetingKey) {
-        if self.ledger.find(&key).is_some() {
-            return;
-        }
-        // The follower may be at it already.
-        let _turn = self.gate.enter(&key).await;
-        if self.ledger.find(&key).is_none() {
-            self.reread(&key).await;
-        }
     }
 
     /// All meetings of store and picture: each is read again like any other news, so that live figures stay and what the

@@ -1,4 +1,4 @@
-//! Questions that every hot path asks, and what real traffic tells: joins, ends, and the passing of time.
+//! Questions that every hot path asks, and what real traffic tells: joins, and the passing of time.
 //!
 //! A join counts at once (load-model.md section 7, rule 2): limits and the next choice must see it before any poll does.
 
@@ -69,25 +69,14 @@ impl Ledger {
             awake.insert(key.clone());
         }
         entry.reshare(server, tenant, tuned, now);
+        let is_first = server.unseen_join.is_none();
+        server.unseen_join = Some(now);
         let record = server.record.clone();
         if !entry.bbb_id.may_begin_internal() {
-            return Ok(JoinTicket { record, called: entry.bbb_id.clone() });
+            return Ok(JoinTicket { record, called: entry.bbb_id.clone(), is_first });
         }
         let (server, bbb_id, own) = (entry.server, entry.bbb_id.clone(), entry.internal_id.clone());
-        Ok(JoinTicket { record, called: guard.name_on_server(server, &bbb_id, own.as_ref()) })
-    }
-
-    /// `end` for the meeting with this internal id was accepted by `server`: nobody is expected any more; the next poll
-    /// that lacks the meeting removes it. A late answer does not concern the meeting that was created there since.
-    pub fn note_end(&self, key: &MeetingKey, server: ServerId, internal_id: Option<&InternalId>, now: Millis) {
-        let mut state = self.state.lock();
-        let is_meant = |entry: &MeetingEntry| entry.server == server && entry.internal_id.as_ref() == internal_id;
-        if state.meetings.get(key).is_some_and(is_meant) {
-            state.change(key, now, |entry| {
-                entry.ending = Some(now);
-                entry.pending.clear();
-            });
-        }
+        Ok(JoinTicket { record, called: guard.name_on_server(server, &bbb_id, own.as_ref()), is_first })
     }
 
     pub fn tenant_usage(&self, tenant: TenantId) -> Usage {

@@ -1,10 +1,11 @@
 //! Questions to the ledger that the placer asks: by the server's own id, and what is left to show of a meeting.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Glance, Ledger, MeetingView};
 use crate::clock::Millis;
-use crate::ids::{BbbMeetingId, InternalId, MeetingKey};
+use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId, TenantId};
 use crate::pool::Health;
 use crate::store::Phase;
 
@@ -30,6 +31,13 @@ impl Ledger {
         })
     }
 
+    /// The servers that have meetings of the tenant.
+    pub fn servers_of(&self, tenant: TenantId) -> BTreeSet<ServerId> {
+        let state = self.state.lock();
+        let keys = state.tenants.get(&tenant).into_iter().flat_map(|tenant| &tenant.keys);
+        keys.filter_map(|key| state.meetings.get(key)).map(|entry| entry.server).collect()
+    }
+
     /// Whether the meeting is this one, and not another under the same id.
     pub fn is_known_as(&self, key: &MeetingKey, internal_id: &InternalId) -> bool {
         self.state.lock().meetings.get(key).is_some_and(|entry| entry.internal_id.as_ref() == Some(internal_id))
@@ -44,6 +52,14 @@ impl Ledger {
     /// Every meeting of the picture.
     pub fn all_keys(&self) -> Vec<MeetingKey> {
         self.state.lock().meetings.keys().cloned().collect()
+    }
+
+    /// Somebody was sent to a meeting on that server whom no poll has shown yet; `true` if the last poll could not.
+    pub(super) fn expects_people(&self, server: ServerId) -> Option<bool> {
+        let state = self.state.lock();
+        let entry = state.servers.get(&server)?;
+        let is_expected = entry.unseen_join.is_some() || entry.sums.pending > 0;
+        is_expected.then_some(entry.unseen_join.is_some())
     }
 
     /// How long a create may still be at work somewhere after its claim.

@@ -12,6 +12,8 @@ use arc_swap::ArcSwap;
 use log::error;
 use parking_lot::Mutex;
 
+use super::look::Looks;
+use super::twins::Condemned;
 use super::unwritten::Unwritten;
 use super::{CreateGate, Ledger, Monitor, Tombstones};
 use crate::client::BbbClient;
@@ -45,7 +47,13 @@ pub struct Placer {
     pub(super) evictions: ArcSwap<Vec<Eviction>>,
     /// Meetings known to have ended, so that a late poll cannot bring them back.
     pub(super) ended: Mutex<Tombstones>,
+    /// Copies that their owner has ended.
+    pub(super) condemned: Mutex<Condemned>,
+    /// Twins that the log has told of.
+    pub(super) twins_told: Mutex<Tombstones>,
     pub(super) cursor: Mutex<Cursor>,
+    /// Which servers are to be polled before their time.
+    pub(super) looks: Looks,
     /// Servers whose meetings have not been asked for since the start.
     pub(super) unseen: Mutex<HashSet<ServerId>>,
     /// Why the store fails, while it does; for readiness.
@@ -54,6 +62,8 @@ pub struct Placer {
     pub(super) unwritten: Mutex<VecDeque<Unwritten>>,
     /// News of other processes about meetings that were being created here.
     pub(super) postponed: Mutex<HashSet<MeetingKey>>,
+    /// How often that has begun.
+    pub(super) follows: Mutex<u64>,
     /// One at a time takes in what other processes changed.
     pub(super) following: tokio::sync::Mutex<()>,
     /// Whole lists are read and taken over one at a time: an older one must not replace a newer one.
@@ -83,11 +93,15 @@ impl Placer {
             gate: CreateGate::default(),
             evictions: ArcSwap::default(),
             ended: Mutex::default(),
+            condemned: Mutex::default(),
+            twins_told: Mutex::default(),
             cursor: Mutex::default(),
+            looks: Looks::default(),
             unseen: Mutex::default(),
             store_trouble: Mutex::default(),
             unwritten: Mutex::default(),
             postponed: Mutex::default(),
+            follows: Mutex::default(),
             following: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
         }
@@ -152,7 +166,7 @@ impl Placer {
     pub(super) async fn reread(&self, key: &MeetingKey) {
         match self.timed_store("read", self.store.placement(key)).await {
             Ok(Some(placement)) => self.ledger.put(placement, self.clock.now()),
-            Ok(None) => self.ledger.forget(key),
+            Ok(None) => self.ledger.forget(key, self.clock.now()),
             Err(_) => self.postponed.lock().insert(key.clone()), // until the store works again
         };
     }
@@ -166,6 +180,7 @@ impl Placer {
     pub(super) async fn reload_evictions(&self) {
         let _turn = self.reading.lock().await;
         if let Ok(evictions) = self.timed_store("read", self.store.evictions()).await {
+            self.condemned.lock().keep(&evictions);
             self.evictions.store(Arc::new(evictions));
         }
     }

@@ -64,8 +64,13 @@ impl Ledger {
         }
         entry.poll_sent = Some(sent_at);
         entry.poll_received = Some(received_at);
+        entry.unseen_join = entry.unseen_join.filter(|join| *join >= sent_at);
         let moment = Moment { sent: sent_at, received: received_at, told_at: list.told_at };
-        let (mine, rest) = state.sort_out(server, list.meetings);
+        let mut meetings = list.meetings;
+        if !state.ended.is_empty() {
+            meetings.retain(|meeting| !state.ended.holds(&meeting.internal_id, sent_at));
+        }
+        let (mine, rest) = state.sort_out(server, meetings);
         let listed: HashSet<MeetingKey> = mine.keys().cloned().collect();
         for (key, meeting) in mine {
             state.take_in(&key, meeting, moment, &mut outcome);
@@ -73,6 +78,9 @@ impl Ledger {
         outcome.unknown = state.take_in_breakouts(server, rest, &listed, moment);
         state.weigh_unknown(server, &outcome.unknown);
         if list.unreadable == 0 {
+            outcome.is_doubtful = state.doubt(server, &listed, moment);
+        }
+        if list.unreadable == 0 && !outcome.is_doubtful {
             state.end_missing(server, &listed, moment, &mut outcome);
         }
         outcome
@@ -133,8 +141,11 @@ impl State {
             if let Some(proof) = proof {
                 entry.prove(proof, moment.sent);
             }
-            entry.note_end_seen(&meeting, &tuned, moment);
-            entry.show(meeting, moment);
+            // The meeting itself may have been asked for since this list was.
+            if entry.polled_at.is_none_or(|polled| polled <= moment.sent) {
+                entry.note_end_seen(&meeting, &tuned, moment);
+                entry.show(meeting, moment);
+            }
         });
     }
 
@@ -203,6 +214,26 @@ impl State {
         entry.set_strangers(strangers);
     }
 
+    /// Whether a list is to be asked for again because none of the meetings that the last ones showed is in it. A server
+    /// that has just started gives such a list, or one whose meetings happen to end together, but also one that has lost touch
+    /// with its own memory, and then its meetings would be created again elsewhere.
+    fn doubt(&mut self, server: ServerId, listed: &HashSet<MeetingKey>, moment: Moment) -> bool {
+        let Some(entry) = self.servers.get_mut(&server) else { return false };
+        let before = entry.doubted.take();
+        if !listed.is_empty() || before.is_some_and(|doubted| moment.sent >= doubted) {
+            return false;
+        }
+        let shown = entry.keys.iter().filter_map(|key| self.meetings.get(key)).filter(|one| one.polled_at.is_some());
+        let (mut meetings, mut people) = (0_usize, 0_u32);
+        for one in shown.filter(|one| one.ending.is_none()) {
+            meetings += 1;
+            people = people.saturating_add(one.figures.media.people);
+        }
+        let is_strange = meetings > 1 || people > 0;
+        entry.doubted = before.or(is_strange.then_some(moment.received));
+        is_strange
+    }
+
     fn end_missing(
         &mut self,
         server: ServerId,
@@ -236,7 +267,7 @@ impl MeetingEntry {
     }
 
     /// BBB ends meetings in its own time; one that is still there after the grace was not ended.
-    fn note_end_seen(&mut self, meeting: &bbb::Meeting, tuned: &Tuned, moment: Moment) {
+    pub(super) fn note_end_seen(&mut self, meeting: &bbb::Meeting, tuned: &Tuned, moment: Moment) {
         let had_time = |ending: Millis| moment.sent > ending + tuned.ended_grace;
         if meeting.forcibly_ended {
             self.ending = self.ending.or(Some(moment.sent));

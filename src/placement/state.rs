@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::entry::{BreakoutEntry, MeetingEntry};
 use super::sums::Sums;
-use super::{HashMap, HashSet, Tuned};
+use super::{HashMap, HashSet, Tombstones, Tuned};
 use crate::clock::Millis;
 use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId, TenantId};
 use crate::pool::Health;
@@ -36,6 +36,10 @@ pub(super) struct ServerEntry {
     /// Creates fail here and work elsewhere: until then other servers are better.
     pub avoided_until: Option<Millis>,
     pub keys: HashSet<MeetingKey>,
+    /// A join that the last poll was sent too early for.
+    pub unseen_join: Option<Millis>,
+    /// A list without any of the meetings that were here came at this moment, and is not believed yet.
+    pub doubted: Option<Millis>,
     pub poll_sent: Option<Millis>,
     pub poll_received: Option<Millis>,
 }
@@ -53,6 +57,8 @@ impl ServerEntry {
             carried: 0,
             avoided_until: None,
             keys: HashSet::default(),
+            unseen_join: None,
+            doubted: None,
             poll_sent: None,
             poll_received: None,
         }
@@ -116,6 +122,8 @@ pub(super) struct State {
     pub breakouts: HashMap<BbbMeetingId, MeetingKey>,
     /// The same by their internal ids.
     pub breakouts_internal: HashMap<InternalId, MeetingKey>,
+    /// What callers have ended, and a server may still list for a while.
+    pub ended: Tombstones,
     /// Meetings whose contribution changes with time alone.
     pub awake: HashSet<MeetingKey>,
     /// The last edition given out.
@@ -133,6 +141,7 @@ impl State {
             by_internal: HashMap::default(),
             breakouts: HashMap::default(),
             breakouts_internal: HashMap::default(),
+            ended: Tombstones::default(),
             awake: HashSet::default(),
             editions: 0,
         }

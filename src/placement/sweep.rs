@@ -1,9 +1,8 @@
 //! What a poll teaches: meetings that ended, claims that came true, twins to end, strangers to take over.
 //!
-//! A poll never ends a meeting with people in it, with one exception: a copy that was left behind when its meeting
-//! was placed elsewhere, which is what an eviction says. Everything else only changes what Usher knows.
+//! A poll never ends a meeting with people in it; it only changes what Usher knows. Copies that were left behind when
+//! their meeting was placed elsewhere are dealt with in `twins.rs`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,43 +10,17 @@ use log::{info, warn};
 
 use super::Placer;
 use super::poll::Moment;
+use super::twins::is_copy;
 use super::unwritten::Unwritten;
 use crate::bbb::{Meeting, MeetingList};
 use crate::clock::Millis;
-use crate::ids::{BbbMeetingId, InternalId, MeetingKey, ServerId};
+use crate::ids::{InternalId, MeetingKey, ServerId};
 use crate::store::{Claim, Eviction, Known, Phase, Placement, ServerRecord, ServerState, StoreError, Version};
 
 /// An ended meeting may still be listed for some seconds, and a poll may be that late.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(120);
-/// Bound of the memory; with that many fresh ones no more are remembered.
-const TOMBSTONES: usize = 50_000;
-const END_LIMIT: Duration = Duration::from_secs(4);
 /// How long a poll waits for the store to take over a stranger; the next poll meets it again.
 const CLAIM_LIMIT: Duration = Duration::from_secs(1);
-
-/// Internal ids of meetings that ended a short while ago.
-#[derive(Default)]
-pub struct Tombstones(HashMap<InternalId, Millis>);
-
-impl Tombstones {
-    pub fn bury(&mut self, id: InternalId, now: Millis) {
-        if self.0.len() >= TOMBSTONES {
-            self.0.retain(|_, since| now.since(*since) < TOMBSTONE_LIFE);
-        }
-        if self.0.len() < TOMBSTONES {
-            self.0.insert(id, now);
-        }
-    }
-
-    pub fn holds(&self, id: &InternalId, now: Millis) -> bool {
-        self.0.get(id).is_some_and(|since| now.since(*since) < TOMBSTONE_LIFE)
-    }
-}
-
-/// True if `meeting`, listed by the eviction's server, is what is to be ended there.
-fn is_copy(eviction: &Eviction, meeting: &Meeting) -> bool {
-    meeting.meeting_id == eviction.bbb_id && eviction.internal_id.as_ref().is_none_or(|id| *id == meeting.internal_id)
-}
 
 impl Placer {
     /// Takes in a getMeetings answer of `server` to a poll sent at `sent`.
@@ -60,17 +33,22 @@ impl Placer {
         if outcome.is_stale {
             return;
         }
+        if outcome.is_doubtful {
+            warn!(server = server.name.as_str(); "server lists none of its meetings any more, it is asked again before that is believed");
+            self.metrics.lists_doubted.inc();
+            self.doubt(server.id);
+        }
         for (key, confirmation) in outcome.confirmed {
             self.write_or_keep(Unwritten::Confirmed(key, server.id, confirmation)).await;
         }
         for changed in outcome.changed {
-            self.ended.lock().bury(changed.before, now);
+            self.bury(changed.before, now);
             self.write_or_keep(Unwritten::Confirmed(changed.key, server.id, changed.confirmation)).await;
         }
         for ended in outcome.ended {
             self.metrics.meetings_ended.inc();
             if let Some(internal_id) = &ended.internal_id {
-                self.ended.lock().bury(internal_id.clone(), now);
+                self.bury(internal_id.clone(), now);
             }
             if ended.internal_id.is_none() {
                 self.keep_original(&ended.key).await;
@@ -78,7 +56,7 @@ impl Placer {
             let known = ended.internal_id.map_or(Known::Version(ended.version), Known::Internal);
             self.write_or_keep(Unwritten::Released(ended.key, server.id, known)).await;
         }
-        self.settle_evictions(server, &outcome.unknown, is_complete, now).await;
+        self.settle_evictions(server, &outcome.unknown, is_complete, moment).await;
         let evictions = self.evictions.load_full();
         let is_to_go = |meeting: &Meeting| {
             evictions.iter().any(|eviction| eviction.server == server.id && is_copy(eviction, meeting))
@@ -91,10 +69,15 @@ impl Placer {
         }
     }
 
+    /// The meeting is over: a list that comes late does not bring it back.
+    pub(super) fn bury(&self, id: InternalId, now: Millis) {
+        self.ended.lock().bury(id, now + TOMBSTONE_LIFE, now);
+    }
+
     /// A meeting that no placement on this server explains.
     async fn meet_stranger(&self, server: &Arc<ServerRecord>, meeting: Meeting, moment: Moment) {
         let now = moment.received;
-        if meeting.is_breakout || meeting.forcibly_ended || self.ended.lock().holds(&meeting.internal_id, now) {
+        if meeting.is_breakout || meeting.forcibly_ended {
             return;
         }
         let tenants = self.tenants.load();
@@ -103,8 +86,11 @@ impl Placer {
             .find_map(|tenant| Some((tenant, tenant.own_id(meeting.meeting_id.as_str(), &meeting.metadata)?)));
         let Some((tenant, own_id)) = owner else { return };
         let key = MeetingKey { tenant: tenant.id(), meeting: own_id };
-        if self.ledger.find(&key).is_some() {
-            return; // placed elsewhere: if this is a copy of ours, an eviction says so
+        if let Some(view) = self.ledger.find(&key) {
+            return self.meet_twin(server, &meeting, &view, now).await;
+        }
+        if self.ended.lock().holds(&meeting.internal_id, now) {
+            return;
         }
         let placement = Placement {
             tenant: key.tenant,
@@ -133,78 +119,6 @@ impl Placer {
         }
     }
 
-    /// Ends what evictions name on this server, and drops evictions that have nothing left to do; from a list that is
-    /// not complete nothing is concluded about a copy that is not in it.
-    async fn settle_evictions(&self, server: &Arc<ServerRecord>, unknown: &[Meeting], is_complete: bool, now: Millis) {
-        let evictions = self.evictions.load_full();
-        let mut settled = false;
-        for eviction in evictions.iter().filter(|eviction| eviction.server == server.id) {
-            let copy = unknown.iter().find(|meeting| is_copy(eviction, meeting));
-            settled |= match copy {
-                Some(copy) => {
-                    let may_mean = |other: &Meeting| copy.meeting_id.may_mean(&copy.internal_id, &other.internal_id);
-                    let called = match unknown.iter().any(may_mean) {
-                        true => BbbMeetingId::new(copy.internal_id.as_str()),
-                        false => self.ledger.name_on_server(server.id, &copy.meeting_id, &copy.internal_id),
-                    };
-                    self.evict(server, eviction, copy, &called, now).await;
-                    false // settled when a later poll no longer lists it
-                }
-                None => is_complete && self.drop_if_stale(eviction, now).await,
-            };
-        }
-        if settled {
-            self.reload_evictions().await;
-        }
-    }
-
-    /// Ends one stale copy, unless a create is deciding about that meeting in this moment or has placed it here again.
-    async fn evict(
-        &self,
-        server: &Arc<ServerRecord>,
-        eviction: &Eviction,
-        copy: &Meeting,
-        called: &BbbMeetingId,
-        now: Millis,
-    ) {
-        if copy.forcibly_ended {
-            return;
-        }
-        let tenants = self.tenants.load_full();
-        let mut owners = tenants.iter();
-        let key = owners.find_map(|tenant| {
-            let meeting = tenant.own_id(copy.meeting_id.as_str(), &copy.metadata)?;
-            Some(MeetingKey { tenant: tenant.id(), meeting })
-        });
-        let turn = key.as_ref().map(|key| self.gate.try_enter(key));
-        let placed = self.ledger.find_by_bbb_id(&eviction.bbb_id);
-        if matches!(turn, Some(None)) || placed.is_some_and(|view| view.server == server.id) {
-            return;
-        }
-        // Another process may have placed it here again just now; the store knows.
-        let row = match &key {
-            Some(key) => self.timed_store("read", self.store.placement(key)).await,
-            None => Ok(None),
-        };
-        if row.is_err() || row.is_ok_and(|row| row.is_some_and(|placement| placement.server == server.id)) {
-            return;
-        }
-        let password = copy.moderator_pw.as_ref().or(eviction.moderator_pw.as_ref());
-        match self.client.end(server, called, password, END_LIMIT).await {
-            Ok(reply) => {
-                info!(server = server.name.as_str(), meeting = copy.internal_id.as_str(), ended = reply.success, people = copy.participants;
-                    "stale copy of a meeting that was placed elsewhere");
-                if reply.success {
-                    self.metrics.twins_ended.inc();
-                    self.ended.lock().bury(copy.internal_id.clone(), now);
-                }
-            }
-            Err(error) => {
-                warn!(server = server.name.as_str(), error:% = error; "stale copy not ended yet");
-            }
-        }
-    }
-
     /// A claim has come to nothing. If it was to replace a meeting on a lost server, that one is the meeting after all
     /// and will be taken over when its server is back.
     async fn keep_original(&self, key: &MeetingKey) {
@@ -218,12 +132,6 @@ impl Placer {
             }
         }
         self.reload_evictions().await;
-    }
-
-    /// A server that has answered without the copy has none, once a create sent before could no longer be at work.
-    async fn drop_if_stale(&self, eviction: &Eviction, now: Millis) -> bool {
-        let patience = self.ledger.claim_timeout();
-        now.since(eviction.since) > patience && self.store.remove_eviction(eviction).await.is_ok()
     }
 
     async fn finish_drain(&self, server: &Arc<ServerRecord>) {

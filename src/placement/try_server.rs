@@ -78,7 +78,7 @@ impl Placer {
             wish.exclude.push(server.id);
             let made = self.monitor.calling(server.id, Call::Create);
             let patience = Some((self.patience(order), &wish));
-            let (error, leftover) = match self.send(made, &server, &order.params, order, limit, patience).await {
+            let (error, leftover) = match self.send_anew(made, &server, &order.params, order, limit, patience).await {
                 Try::Done(created, body) => {
                     self.monitor.create_worked_elsewhere(&puzzled);
                     let written = self.confirm(key, &server, &created, order, reserved.version).await;
@@ -259,7 +259,9 @@ impl Placer {
         let made = self.monitor.calling(server.id, Call::GetMeetingInfo);
         let found = self.client.meeting(server, &order.wish.bbb_id, limit).await.ok()?;
         self.monitor.call_worked(made);
-        found.filter(|found| !found.forcibly_ended)
+        let found = found?;
+        let is_over = found.forcibly_ended || self.ledger.has_ended(&found.internal_id, self.clock.now());
+        (!is_over).then_some(found)
     }
 
     fn eviction(&self, server: &ServerRecord, order: &CreateOrder) -> Eviction {

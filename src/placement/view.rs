@@ -98,6 +98,8 @@ pub struct JoinTicket {
     pub record: Arc<ServerRecord>,
     /// What to call it towards its server, as in `MeetingView`.
     pub called: BbbMeetingId,
+    /// The first since the last poll of that server: it is to be looked at again.
+    pub is_first: bool,
 }
 
 /// Why a join goes nowhere now. Nothing was counted.
@@ -134,6 +136,8 @@ pub struct PollOutcome {
     pub changed: Vec<ChangedMeeting>,
     /// Listed, but no entry points to this server for them: orphans or twins; the caller decides.
     pub unknown: Vec<bbb::Meeting>,
+    /// All meetings that were there are missing, which is not believed before the next list says so too.
+    pub is_doubtful: bool,
     /// A poll sent later was taken in before, or the server is not in the table: nothing was done.
     pub is_stale: bool,
 }

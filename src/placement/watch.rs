@@ -17,6 +17,8 @@ use rand::RngExt;
 
 use self::plan::{Outcome, Plan, Question};
 use super::Placer;
+use super::look::LOOK_PAUSE;
+use super::pending::PENDING_TIME;
 use crate::client::CallError;
 use crate::ids::ServerId;
 use crate::pool::Source;
@@ -38,6 +40,7 @@ pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSetti
     loop {
         let servers: Vec<ServerId> = placer.ledger.servers().iter().map(|view| view.record.id).collect();
         tasks.retain(|id, task| servers.contains(id) && !task.is_finished());
+        placer.looks.keep(&servers);
         for id in servers {
             let Entry::Vacant(place) = tasks.entry(id) else { continue };
             let name = placer.ledger.server(id).map(|view| view.record.name.clone()).unwrap_or_default();
@@ -52,11 +55,17 @@ pub async fn watch_servers(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSetti
 async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, id: ServerId) {
     let mut plan = Plan::new(Instant::now());
     let asked = placer.monitor.asked(id);
+    let look = placer.looks.of(id);
+    let mut patience = LOOK_PAUSE;
     loop {
+        if let Some(at) = look.wanted() {
+            plan.ask(Question::Poll, at);
+        }
         tokio::select! {
             () = tokio::time::sleep_until(plan.due().into()) => {}
             () = asked.probe.notified() => plan.ask(Question::Probe, Instant::now()),
             () = asked.poll.notified() => plan.ask(Question::Poll, Instant::now()),
+            () = look.woken() => continue,
         }
         // The record may have changed since; a server that is gone ends its watch.
         let Some(view) = placer.ledger.server(id) else { return };
@@ -71,7 +80,24 @@ async fn watch_one(placer: Arc<Placer>, settings: Arc<ArcSwap<WatchSettings>>, i
         // The intervals have ±10 % of jitter, so that not all servers are asked in one moment.
         let jitter = rand::rng().random_range(0.9..1.1);
         plan.note(question, Outcome { worked, health: view.health, failures, jitter }, Instant::now(), &pace);
+        if question == Question::Poll
+            && worked
+            && let Some(soon) = next_look(&placer, id, &mut patience)
+        {
+            plan.ask(Question::Poll, Instant::now() + soon);
+        }
     }
+}
+
+/// Somebody who was sent to the server is looked for until he is there, less and less often: a link may be signed and never used.
+fn next_look(placer: &Placer, id: ServerId, patience: &mut Duration) -> Option<Duration> {
+    let Some(has_news) = placer.ledger.expects_people(id) else {
+        *patience = LOOK_PAUSE;
+        return None;
+    };
+    let pause = if has_news { LOOK_PAUSE } else { *patience };
+    *patience = pause.saturating_mul(2).min(PENDING_TIME);
+    Some(pause)
 }
 
 /// True if the server told its version, or that it tells none.
@@ -89,11 +115,13 @@ async fn probe(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings
 
 /// True if the server gave its meetings.
 async fn poll(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings) -> bool {
+    let look = placer.looks.of(server.id);
+    look.begins();
     let sent = placer.clock.now();
     let started = Instant::now();
     let outcome = placer.client.meetings(server, pace.timeout).await;
     placer.metrics.poll_duration.with_label_values(&[&server.name]).observe(started.elapsed().as_secs_f64());
-    match outcome {
+    let worked = match outcome {
         Ok(list) => {
             if list.unreadable > 0 {
                 debug!(server = server.name.as_str(), meetings = list.unreadable; "meetings with ill-formed XML");
@@ -108,7 +136,9 @@ async fn poll(placer: &Placer, server: &Arc<ServerRecord>, pace: &WatchSettings)
             report(placer, server, Source::Poll, Err(error));
             false
         }
-    }
+    };
+    look.came_back(sent);
+    worked
 }
 
 fn report(placer: &Placer, server: &ServerRecord, source: Source, outcome: Result<(), CallError>) {

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::{ServeError, Start, certificates};
-use crate::client::{BbbClient, ClientSettings};
+use crate::client::{BbbClient, ClientSettings, Said};
 use crate::clock::{Clock, SteadyClock, SystemClock};
 use crate::config::Config;
 use crate::limit::Limiter;
@@ -83,6 +83,7 @@ pub async fn assemble(config: Config, start: Start) -> Result<Arc<Shared>, Serve
         limiter: Limiter::new(&metrics),
         pacer: Pacer::default(),
         started_with: config.clone(),
+        said: Said::default(),
         config: ArcSwap::new(config),
         placer,
         metrics,

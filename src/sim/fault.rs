@@ -57,6 +57,8 @@ pub enum Fault {
     WorkThenReset,
     /// FAILED with this messageKey, e.g. `checksumError`.
     FailedKey(String),
+    /// The list of a server without meetings, as after it has lost touch with its own memory.
+    NoMeetings,
 }
 
 impl Fault {

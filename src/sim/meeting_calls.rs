@@ -41,7 +41,11 @@ pub(super) fn end(shared: &Shared, call: &Call) -> Answer {
     if !is_right {
         return WRONG_PASSWORD.answer();
     }
-    world.end(index, shared.options.end_lingers);
+    if shared.options.end_takes.is_zero() {
+        world.end(index, shared.options.end_lingers);
+    } else {
+        world.end_later(index, shared.options.end_takes);
+    }
     shared.trouble.sessions_changed();
     let mut xml = Xml::response("SUCCESS");
     xml.leaf("messageKey", "sentEndMeetingRequest");

@@ -72,6 +72,8 @@ pub struct SimOptions {
     pub name: String,
     /// Origin (`https://bbb1.example.org`) of the client, logout and playback URLs; the listening address if absent.
     pub public_host: Option<String>,
+    /// How long a meeting goes on after its `end`, as if nothing had happened.
+    pub end_takes: Duration,
     /// How long an ended meeting stays visible with `hasBeenForciblyEnded=true`.
     pub end_lingers: Duration,
     /// `allowRevealOfBBBVersion`: without it `bbbVersion` is empty.
@@ -97,6 +99,7 @@ impl SimOptions {
             jitter: Duration::ZERO,
             name: "simulated BigBlueButton".to_owned(),
             public_host: None,
+            end_takes: Duration::ZERO,
             end_lingers: Duration::ZERO,
             reveal_version: false,
             allow_fetch_all_recordings: true,

@@ -57,6 +57,11 @@ pub(super) fn replaced(fault: &Fault) -> io::Result<Response<Body>> {
         Fault::Garbage => untouched(xml_bytes(b"\x00\x01<response><<>& \xf0\x28\x8c\x28 ]]> not <xml".to_vec())),
         Fault::XmlBomb => untouched(xml_bytes(xml_bomb().into_bytes())),
         Fault::ExternalEntity(address) => untouched(xml_bytes(external_entity(address).into_bytes())),
+        Fault::NoMeetings => untouched(xml_bytes(
+            b"<response><returncode>SUCCESS</returncode><meetings/><messageKey>noMeetings</messageKey>\
+              <message>no meetings were found on this server</message></response>"
+                .to_vec(),
+        )),
         Fault::FailedKey(key) => untouched(Answer::failed(key, "simulated failure")),
         Fault::Huge(bytes) => {
             let body = StreamBody::new(huge(*bytes)).boxed_unsync();

@@ -57,6 +57,8 @@ pub(super) struct World {
     /// How far the server's clock is off, milliseconds.
     pub clock_off: i64,
     latest_create: u64,
+    /// Meetings that go on until a moment, by internal ID.
+    ending: Vec<(String, Millis)>,
 }
 
 impl World {
@@ -78,9 +80,20 @@ impl World {
         cookies.iter().find(|cookie| self.sessions.values().any(|session| session.http_session == **cookie))
     }
 
-    /// Forgets the meetings that ended longer ago than they linger.
+    /// `end` was called, and BBB takes its time.
+    pub(super) fn end_later(&mut self, index: usize, after: Duration) {
+        self.ending.push((self.meetings[index].internal_id.clone(), SystemClock.now() + after));
+    }
+
+    /// Ends what is due, and forgets the meetings that ended longer ago than they linger.
     pub(super) fn sweep(&mut self, end_lingers: Duration) {
         let now = SystemClock.now();
+        while let Some(due) = self.ending.iter().position(|(_, at)| *at <= now) {
+            let (internal_id, _) = self.ending.remove(due);
+            if let Some(index) = self.meetings.iter().position(|meeting| meeting.internal_id == internal_id) {
+                self.end(index, end_lingers);
+            }
+        }
         self.meetings.retain(|meeting| !meeting.has_ended() || now.since(meeting.end_time) < end_lingers);
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use usher::sim::{Fault, SimRole};
 
 use crate::harness::{Builder, FrontEnd, Pool, eventually, eventually_within};
+use crate::reliability::PICTURE;
 
 async fn ready(pool: &Pool) -> (u16, String) {
     let answer = FrontEnd::new(&pool.http, "").fetch(&format!("{}/readyz", pool.http)).await;
@@ -204,7 +205,7 @@ async fn joins_wait_for_a_server_that_is_down_and_its_meetings_are_not_forgotten
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_meeting_of_a_lost_server_is_created_elsewhere_and_its_twin_ended_on_return() {
+async fn a_lost_server_that_returns_with_people_has_its_meeting_again_and_the_empty_copy_goes() {
     let pool = Builder::new(2).start().await;
     let moodle = pool.front_end();
     only(&pool, 0).await;
@@ -234,16 +235,71 @@ async fn a_meeting_of_a_lost_server_is_created_elsewhere_and_its_twin_ended_on_r
 
     pool.servers[0].heal();
     eventually("the twins are ended", || async {
-        (pool.holders("lecture") == [1] && pool.holders("over").is_empty()).then_some(())
+        (pool.holders("lecture") == [0] && pool.holders("over").is_empty()).then_some(())
     })
     .await;
     pool.wait_health("bbb1", "up").await;
     pool.wait_polls().await;
-    assert_ne!(pool.servers[1].meeting("lecture").unwrap().internal_id, first);
+    assert_eq!(pool.servers[0].meeting("lecture").unwrap().internal_id, first, "Ann was never disturbed");
+    PICTURE.write(
+        3,
+        &[
+            "a lost server returns with people in a meeting that was created elsewhere, where nobody is",
+            "joins go to the returned server",
+            "the copy with people lives on, the empty one is ended",
+        ],
+    );
+    let info = moodle.get("getMeetingInfo", "meetingID=lecture").await.xml();
+    assert_eq!((info.text("internalMeetingID"), info.text("participantCount").as_str()), (first.clone(), "1"));
+    assert!(pool.log().contains("the meeting is here again"), "an event says so");
     assert_eq!(pool.holders("bystander"), [0], "only the twins are ended");
     assert!(moodle.join("bystander", "Eve").await.starts_with(&pool.servers[0].url()));
-    assert!(moodle.join("lecture", "Eve").await.starts_with(&pool.servers[1].url()));
+    assert!(moodle.join("lecture", "Eve").await.starts_with(&pool.servers[0].url()));
     assert_eq!(moodle.get("getMeetingInfo", "meetingID=over").await.key(), "notFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_copies_with_people_both_live_until_one_is_empty_or_the_owner_ends_them() {
+    let pool = Builder::new(2).start().await;
+    let moodle = pool.front_end();
+    only(&pool, 0).await;
+    for id in ["lecture", "seminar"] {
+        moodle.create(id, "&moderatorPW=mp").await;
+        pool.servers[0].set_unlisted_people(id, 80);
+    }
+    enable_all(&pool).await;
+    pool.servers[0].fault(Fault::Refuse);
+    pool.wait_health("bbb1", "down").await;
+    for id in ["lecture", "seminar"] {
+        eventually(&format!("{id} is created elsewhere"), || async {
+            let answer = moodle.get("create", &format!("name=Lecture&meetingID={id}&moderatorPW=mp")).await;
+            (answer.returncode() == "SUCCESS").then_some(())
+        })
+        .await;
+        pool.servers[1].set_unlisted_people(id, 90);
+    }
+    // The owner ends one of them while its first server is away: that means both.
+    assert_eq!(moodle.get("end", "meetingID=seminar&password=mp").await.returncode(), "SUCCESS");
+    pool.servers[0].heal();
+    eventually("the twins are seen", || async { pool.log().contains("two copies of a meeting").then_some(()) }).await;
+    eventually("what its owner has ended is over", || async { pool.holders("seminar").is_empty().then_some(()) }).await;
+    pool.wait_polls().await;
+    assert_eq!(pool.holders("lecture"), [0, 1], "nobody is thrown out");
+    assert!(pool.metrics().await.contains("usher_twins_seen_total{server=\"bbb1\"}"));
+    assert!(moodle.join("lecture", "Bob").await.starts_with(&pool.servers[1].url()), "the larger one");
+    // It empties: the other one is the meeting, and it goes.
+    pool.servers[1].set_unlisted_people("lecture", 0);
+    eventually("one is left", || async { (pool.holders("lecture") == [0]).then_some(()) }).await;
+    assert!(moodle.join("lecture", "Eve").await.starts_with(&pool.servers[0].url()));
+    assert_eq!(pool.servers[0].meeting("lecture").unwrap().people(), 80);
+    PICTURE.write(
+        4,
+        &[
+            "the same, with people in both",
+            "joins go where more people are",
+            "both live until one is empty, or the owner ends them",
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,7 @@ mod layers;
 mod listening;
 mod meetings;
 mod observing;
+mod one_picture;
 mod operating;
 mod pacing;
 mod placing;

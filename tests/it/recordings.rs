@@ -4,6 +4,7 @@ use usher::clock::Millis;
 use usher::sim::{Fault, SimFormat, SimRecording, SimRecordingState, SimServer, SimTextTrack};
 
 use crate::harness::{Answer, Builder, FrontEnd, Pool, TenantBuilder, Xml};
+use crate::reliability::PICTURE;
 
 const DAY: u64 = 86_400_000;
 
@@ -146,34 +147,88 @@ async fn pages_are_cut_from_the_merged_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_server_costs_only_its_own_recordings() {
+async fn what_a_dead_server_said_last_stays_known_and_what_nobody_knows_is_a_failure() {
     let (pool, moodle, ids) = three_servers().await;
+    let whole = moodle.get("getRecordings", "").await;
+    assert_eq!(
+        (shown(&whole).len(), whole.header("x-usher-incomplete"), whole.header("x-usher-age-ms")),
+        (6, None, None)
+    );
     pool.servers[1].fault_on("getRecordings", Fault::Status(500), None);
-    let answer = moodle.get("getRecordings", "").await;
-    assert_eq!(shown(&answer), pick(&ids, &[5, 3, 2, 0]));
-    assert_eq!(answer.header("x-usher-incomplete"), Some("1"));
-    pool.servers[1].fault_on("getRecordings", Fault::Garbage, None);
-    assert_eq!(moodle.get("getRecordings", "").await.header("x-usher-incomplete"), Some("1"));
-    pool.servers[1].heal();
     pool.servers[1].stop().await;
     pool.wait_health("bbb2", "down").await;
-    let answer = moodle.get("getRecordings", "limit=2&offset=2").await;
-    assert_eq!(shown(&answer), pick(&ids, &[2, 0]));
+    let answer = moodle.get("getRecordings", "").await;
+    assert_eq!(shown(&answer), pick(&ids, &[5, 4, 3, 2, 1, 0]), "nothing looks deleted");
     assert_eq!(answer.header("x-usher-incomplete"), Some("1"));
+    assert!(answer.header("x-usher-age-ms").unwrap().parse::<u64>().unwrap() > 0);
+    // Narrower questions follow from what it said …
+    for (query, days) in [
+        ("limit=2&offset=2".to_owned(), &[3, 2][..]),
+        ("meetingID=biology".to_owned(), &[5, 1, 0]),
+        (format!("recordID={}", ids[4]), &[4]),
+        (format!("recordID={},{}", ids[0], ids[1]), &[1, 0]),
+        ("recordID=nowhere".to_owned(), &[]),
+    ] {
+        assert_eq!(shown(&moodle.get("getRecordings", &query).await), pick(&ids, days), "{query}");
+    }
+    // … others do not: no list that looks complete, and no `noRecordings`.
+    for query in ["meta_course=bio", "state=any"] {
+        let answer = moodle.get("getRecordings", query).await;
+        assert_eq!((answer.returncode().as_str(), answer.key().as_str()), ("FAILED", "internalError"), "{query}");
+    }
+    let elsewhere = format!("recordID={}&state=any", ids[2]);
+    assert_eq!(
+        shown(&moodle.get("getRecordings", &elsewhere).await),
+        pick(&ids, &[2]),
+        "there can be no other of that id"
+    );
 
     // What a silent server may have is not "not found", and nothing is done by halves.
-    let query = format!("recordID={},{}&publish=false", ids[0], ids[1]);
-    assert_eq!(moodle.get("publishRecordings", &query).await.key(), "internalError");
+    for call in ["publishRecordings", "updateRecordings", "deleteRecordings"] {
+        let query = format!("recordID={},{}&publish=false&meta_a=b", ids[0], ids[1]);
+        assert_eq!(moodle.get(call, &query).await.key(), "internalError", "{call}");
+    }
+    let tracks = moodle.get("getRecordingTextTracks", &format!("recordID={}", ids[1])).await;
+    assert!(tracks.body.contains("internalError"), "{}", tracks.body);
     assert_eq!(state_on(&pool.servers[0], &ids[0]), SimRecordingState::Published);
     let query = format!("recordID={}&publish=false", ids[0]);
     assert_eq!(moodle.get("publishRecordings", &query).await.returncode(), "SUCCESS");
     assert_eq!(state_on(&pool.servers[0], &ids[0]), SimRecordingState::Unpublished);
+    assert_eq!(
+        moodle.get("getRecordings", "").await.xml().all("recordings", "recording")[5].text("published"),
+        "false"
+    );
 
     for server in &pool.servers {
         server.fault_on("getRecordings", Fault::Status(500), None);
     }
-    let nobody = moodle.get("getRecordings", "").await;
+    let nobody = moodle.get("getRecordings", "meta_course=zoo").await;
     assert_eq!((nobody.returncode().as_str(), nobody.key().as_str()), ("FAILED", "internalError"));
+    PICTURE.write(
+        5,
+        &[
+            "a server with recordings dies",
+            "its recordings as it last listed them, marked with their age; what nobody knows is FAILED in words",
+            "–",
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_server_costs_seconds_once_and_a_change_makes_void_what_was_said() {
+    let pool = Builder::new(2).set("USHER_API__RECORDINGS_TIMEOUT", "400ms").start().await;
+    let moodle = pool.front_end();
+    let [one, two] = [0, 1].map(|index| add(&pool.servers[index], "biology", index as u64, course("bio")));
+    assert_eq!(shown(&moodle.get("getRecordings", "").await).len(), 2);
+    assert_eq!(moodle.get("deleteRecordings", &format!("recordID={two}")).await.returncode(), "SUCCESS");
+    pool.servers[1].fault_on("getRecordings", Fault::Silent, None);
+    let started = std::time::Instant::now();
+    let answer = moodle.get("getRecordings", "").await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!(answer.returncode(), "FAILED", "what it said before the change is not told again: {}", answer.body);
+    pool.servers[1].heal();
+    pool.wait_health("bbb2", "up").await;
+    assert_eq!(shown(&moodle.get("getRecordings", "").await), [one]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

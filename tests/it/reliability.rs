@@ -24,7 +24,7 @@ pub struct Section {
 }
 
 /// In the order of the document.
-const SECTIONS: [&Section; 6] = [&ONE_SERVER, &ALL_SERVERS, &NETWORK, &KILLS, &STORE, &ONE_ADDRESS];
+const SECTIONS: [&Section; 7] = [&ONE_SERVER, &ALL_SERVERS, &NETWORK, &KILLS, &STORE, &ONE_ADDRESS, &PICTURE];
 
 const FAULT_COLUMNS: [&str; 7] = [
     "fault",
@@ -76,6 +76,13 @@ pub static ONE_ADDRESS: Section = Section {
     title: "A university behind one address",
     intro: include_str!("reliability/one-address.md"),
     columns: &["who comes", "what is refused to strangers of the address", "what is refused to the others"],
+};
+
+pub static PICTURE: Section = Section {
+    id: "picture",
+    title: "One picture, one answer",
+    intro: include_str!("reliability/picture.md"),
+    columns: &["what happens", "what front ends are told", "what happens to the meeting"],
 };
 
 impl Section {

@@ -19,6 +19,7 @@ fn a_meeting_the_server_no_longer_lists_has_ended() {
     let stage = Stage::new(1);
     stage.create("a", 0);
     stage.poll(ServerId(1), 5, vec![listed("a", 3)]);
+    assert!(stage.poll(ServerId(1), 19, vec![]).is_doubtful, "it has people, and is all there was");
     let outcome = stage.poll(ServerId(1), 20, vec![]);
     let ended = EndedMeeting { key: key("a"), internal_id: Some(internal("a")), version: Version::default() };
     assert_eq!(outcome.ended, [ended]);
@@ -93,37 +94,115 @@ fn a_repeated_create_keeps_a_meeting_from_being_ended() {
 }
 
 #[test]
-fn an_end_is_not_undone_by_a_poll_sent_before_it() {
+fn what_was_ended_is_over_at_once_and_no_list_brings_it_back_within_the_grace() {
     let stage = Stage::new(1);
     stage.create("a", 0);
+    stage.poll(ServerId(1), 5, vec![listed("a", 8), breakout("a1", "a", 3)]);
     stage.end("a", 20);
-    stage.poll(ServerId(1), 19, vec![listed("a", 8)]);
-    assert!(stage.meeting("a").ending);
-    stage.poll(ServerId(1), 25, vec![listed("a", 8)]);
-    assert!(stage.meeting("a").ending, "BBB ends in its own time");
-    assert_eq!(stage.poll(ServerId(1), 26, vec![]).ended.len(), 1);
+    let is_gone = || {
+        assert!(stage.ledger.find(&key("a")).is_none() && stage.ledger.meetings_of(TenantId(1)).fragments.is_empty());
+        assert!(stage.ledger.find_breakout(TenantId(1), "a1").is_none());
+        let server = stage.server(ServerId(1));
+        assert_eq!((server.meetings, server.participants, stage.usage()), (0, 0, Usage::default()));
+    };
+    is_gone();
+    // Sent before the end, and while BBB is still at it.
+    for sent in [19, 25, 30] {
+        let outcome = stage.poll(ServerId(1), sent, vec![listed("a", 8), breakout("a1", "a", 3)]);
+        assert!(outcome.unknown.is_empty() && outcome.ended.is_empty());
+        is_gone();
+    }
+    let outcome = stage.poll(ServerId(1), 31, vec![listed("a", 8)]);
+    assert_eq!(outcome.unknown.len(), 1, "after the grace of BBB's own end it was not ended");
 }
 
 #[test]
-fn an_end_shortly_after_create_needs_no_grace() {
-    let stage = Stage::new(1);
-    stage.create("a", 20);
-    stage.end("a", 22);
-    assert!(stage.poll(ServerId(1), 22, vec![]).ended.is_empty());
-    assert_eq!(stage.poll(ServerId(1), 23, vec![]).ended.len(), 1);
-}
-
-#[test]
-fn an_end_without_effect_is_forgotten_after_the_grace() {
+fn the_next_meeting_is_not_taken_for_the_one_that_was_ended() {
     let stage = Stage::new(1);
     stage.create("a", 0);
     stage.end("a", 20);
-    stage.poll(ServerId(1), 31, vec![listed("a", 8)]);
-    assert!(!stage.meeting("a").ending);
-    stage.end("a", 40);
-    let over = bbb::Meeting { forcibly_ended: true, ..listed("a", 0) };
-    stage.poll(ServerId(1), 60, vec![over]);
-    assert!(stage.meeting("a").ending, "BBB itself says that it is over");
+    stage.choose(&wish("a"), 21).unwrap();
+    let again = || bbb::Meeting { internal_id: InternalId::new("a-2"), create_time: QUARTER + 9, ..listed("a", 1) };
+    let mut confirmed = confirmed("a", second(21));
+    confirmed.confirmation.internal_id = InternalId::new("a-2");
+    confirmed.confirmation.create_time = QUARTER + 9;
+    assert!(stage.ledger.confirm(&key("a"), ServerId(1), confirmed));
+    stage.poll(ServerId(1), 22, vec![listed("a", 8), again()]);
+    assert_eq!((stage.meeting("a").internal_id, stage.meeting("a").participants), (Some(InternalId::new("a-2")), 1));
+}
+
+#[test]
+fn a_create_under_way_survives_the_end_of_its_predecessor() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    stage.ledger.hold(&key("a"), ServerId(1), second(19));
+    stage.end("a", 20);
+    assert_eq!((stage.meeting("a").phase, stage.meeting("a").internal_id), (Phase::Claimed, None));
+    assert!(stage.ledger.meetings_of(TenantId(1)).fragments.is_empty());
+    // Its answer may speak of the meeting that is over …
+    stage.ledger.hold(&key("a"), ServerId(1), second(20));
+    assert!(stage.ledger.confirm(&key("a"), ServerId(1), confirmed("a", second(21))));
+    assert_eq!(stage.meeting("a").phase, Phase::Claimed, "another create is still at it");
+    assert!(stage.ledger.confirm(&key("a"), ServerId(1), confirmed("a", second(22))));
+    stage.check();
+    assert!(stage.ledger.find(&key("a")).is_none(), "the last of them has made nothing new");
+}
+
+#[test]
+fn a_list_without_any_of_its_meetings_is_believed_when_the_next_says_so_too() {
+    let stage = Stage::new(1);
+    for name in ["a", "b"] {
+        stage.create(name, 0);
+    }
+    let full = || vec![listed("a", 0), listed("b", 80)];
+    stage.poll(ServerId(1), 5, full());
+    let outcome = stage.poll(ServerId(1), 20, vec![]);
+    assert!(outcome.is_doubtful && outcome.ended.is_empty());
+    // It was a fault: all is as before, and the next such list is doubted anew.
+    stage.poll(ServerId(1), 22, full());
+    assert!(stage.poll(ServerId(1), 32, vec![]).is_doubtful);
+    let outcome = stage.poll(ServerId(1), 34, vec![]);
+    assert_eq!((outcome.is_doubtful, outcome.ended.len()), (false, 2));
+    // The end of the only meeting, empty as it was, is nothing strange.
+    stage.create("c", 40);
+    stage.poll(ServerId(1), 41, vec![listed("c", 0)]);
+    assert_eq!(stage.poll(ServerId(1), 60, vec![]).ended.len(), 1);
+}
+
+#[test]
+fn what_a_server_says_of_one_meeting_counts_for_all_answers_and_an_older_list_does_not_undo_it() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    let told = |sent, meeting| stage.ledger.note_info(&key("a"), ServerId(1), second(sent), second(sent), meeting);
+    assert!(told(12, listed("a", 3)));
+    stage.check();
+    stage.poll(ServerId(1), 11, vec![listed("a", 0)]);
+    let seen = stage.ledger.glance(&key("a")).unwrap();
+    assert_eq!((seen.running, stage.meeting("a").participants), (true, 3));
+    assert_eq!(stage.ledger.meetings_of(TenantId(1)).fragments[0].xml, listed("a", 3).xml);
+    stage.poll(ServerId(1), 13, vec![listed("a", 1)]);
+    assert_eq!(stage.meeting("a").participants, 1);
+    assert!(told(12, listed("a", 3)), "it came late");
+    assert_eq!(stage.meeting("a").participants, 1);
+    let another = bbb::Meeting { internal_id: InternalId::new("a-2"), ..listed("a", 7) };
+    assert!(!told(20, another), "that is another meeting");
+    assert_eq!(stage.meeting("a").participants, 1);
+}
+
+#[test]
+fn the_first_join_since_a_poll_has_its_server_looked_at() {
+    let stage = Stage::new(1);
+    stage.create("a", 0);
+    stage.poll(ServerId(1), 5, vec![listed("a", 0)]);
+    assert_eq!(stage.ledger.expects_people(ServerId(1)), None);
+    assert!(stage.join("a", 6).unwrap().is_first);
+    assert!(!stage.join("a", 6).unwrap().is_first, "a thousand joins cost one list");
+    assert_eq!(stage.ledger.expects_people(ServerId(1)), Some(true));
+    stage.poll(ServerId(1), 7, vec![listed("a", 0)]);
+    assert_eq!(stage.ledger.expects_people(ServerId(1)), Some(false), "they are still on their way");
+    assert!(stage.join("a", 8).unwrap().is_first);
+    stage.poll(ServerId(1), 9, vec![listed("a", 3)]);
+    assert_eq!(stage.ledger.expects_people(ServerId(1)), None);
 }
 
 #[test]
@@ -228,6 +307,7 @@ fn listed_breakouts_go_with_their_parent() {
     let stage = Stage::new(1);
     stage.create("a", 0);
     stage.poll(ServerId(1), 5, vec![listed("a", 9), breakout("a1", "a", 4)]);
+    assert!(stage.poll(ServerId(1), 19, vec![breakout("a1", "a", 4)]).is_doubtful);
     let outcome = stage.poll(ServerId(1), 20, vec![breakout("a1", "a", 4)]);
     assert_eq!((outcome.ended.len(), outcome.unknown.len()), (1, 1));
     assert!(stage.ledger.find_breakout(TenantId(1), "a1").is_none());

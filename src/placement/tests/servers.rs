@@ -113,6 +113,6 @@ fn placements_of_other_processes_are_followed() {
     assert!(stage.ledger.put(placement("a", 2, Phase::Claimed), second(4)));
     stage.check();
     assert_eq!((stage.meeting("a").server, stage.usage().meetings), (ServerId(2), 1));
-    assert!(stage.ledger.forget(&key("a")));
-    assert!(!stage.ledger.forget(&key("a")));
+    assert!(stage.ledger.forget(&key("a"), second(1)));
+    assert!(!stage.ledger.forget(&key("a"), second(1)));
 }

@@ -6,12 +6,11 @@
 use std::time::{Duration, Instant};
 
 use super::WatchSettings;
+use crate::placement::look::LOOK_PAUSE;
 use crate::pool::Health;
 
 /// Part of the probes' interval by which a poll may come early, in the place of a probe.
 const NEAR: u32 = 4;
-/// Least time between two probes or two polls of a server, however many failed calls ask for one.
-const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// Rounds without an answer before a server is asked less often.
 const PATIENCE: u32 = 3;
 /// Doublings at most; `max_backoff` is below what they come to.
@@ -65,13 +64,13 @@ impl Plan {
         self.next_probe.min(self.next_poll)
     }
 
-    /// A failed call wants to know: the question is asked out of its turn, unless it was a moment ago.
-    pub fn ask(&mut self, question: Question, now: Instant) {
+    /// Somebody wants to know: the question is asked at `at` if that is before its turn, and a second after the last at least.
+    pub fn ask(&mut self, question: Question, at: Instant) {
         let (next, asked) = match question {
             Question::Probe => (&mut self.next_probe, self.probed),
             Question::Poll => (&mut self.next_poll, self.polled),
         };
-        *next = (*next).min(asked.at.map_or(now, |at| now.max(at + LEAST_PAUSE)));
+        *next = (*next).min(asked.at.map_or(at, |last| at.max(last + LOOK_PAUSE)));
     }
 
     /// What to ask now, if anything is due.

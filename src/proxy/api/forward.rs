@@ -5,7 +5,7 @@
 //! the monitor tells one from the other.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -31,9 +31,25 @@ impl Caller<'_> {
     /// Calls the meeting's server with the caller's parameters. The answer is BBB's own; `Err` means that the server
     /// gave none that could be used.
     pub async fn forward(&self, target: &Target, body: Body) -> Result<(Reply, Answer), ApiError> {
+        let (reply, body, took) = self.ask_server(target, body).await?;
+        self.pass_on(target, reply, body, took)
+    }
+
+    /// The first half of `forward`: the answer as the server gave it.
+    pub async fn ask_server(&self, target: &Target, body: Body) -> Result<(Reply, Bytes, Duration), ApiError> {
         let mut params = self.params.clone();
         params.ensure("meetingID", target.called.as_str());
-        let (reply, body, took) = self.call_server(&target.server, &params, body).await?;
+        self.call_server(&target.server, &params, body).await
+    }
+
+    /// The second half: made fit for the tenant.
+    pub fn pass_on(
+        &self,
+        target: &Target,
+        reply: Reply,
+        body: Bytes,
+        took: Duration,
+    ) -> Result<(Reply, Answer), ApiError> {
         let mut answer = Answer::xml(self.for_tenant(body, &target.bbb_id, &target.meeting)?);
         answer = answer.from_server(&target.server, took);
         if !reply.success {
@@ -48,7 +64,7 @@ impl Caller<'_> {
         server: &Arc<ServerRecord>,
         params: &Params,
         body: Body,
-    ) -> Result<(Reply, Bytes, std::time::Duration), ApiError> {
+    ) -> Result<(Reply, Bytes, Duration), ApiError> {
         let placer = &self.shared.placer;
         let started = Instant::now();
         let made = placer.monitor.calling(server.id, self.call);

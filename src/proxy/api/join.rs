@@ -21,7 +21,7 @@ use crate::store::{ParamCall, ServerRecord, ServerState};
 /// What follows the signed part at most.
 const CHECKSUM_ROOM: usize = "&checksum=".len() + 128;
 
-pub fn join(caller: &mut Caller<'_>) -> Answer {
+pub async fn join(caller: &mut Caller<'_>) -> Answer {
     let key = match caller.meeting_key() {
         Ok(key) => key,
         Err(error) => return failed(caller, &error),
@@ -32,9 +32,21 @@ pub fn join(caller: &mut Caller<'_>) -> Answer {
     if let Some(page) = pace(caller, &key) {
         return page;
     }
-    let ledger = &caller.shared.placer.ledger;
-    match ledger.admit_join(&key, &caller.tenant.limits(), caller.now) {
-        Ok(ticket) => redirect(caller, &ticket.record, ticket.called.as_str()),
+    let shared = caller.shared;
+    let (placer, ledger) = (&shared.placer, &shared.placer.ledger);
+    let admit = || ledger.admit_join(&key, &caller.tenant.limits(), caller.now);
+    let mut admitted = admit();
+    if matches!(admitted, Err(JoinRefusal::Unknown)) {
+        placer.catch_up().await;
+        admitted = admit();
+    }
+    match admitted {
+        Ok(ticket) => {
+            if ticket.is_first {
+                placer.expect_somebody(ticket.record.id);
+            }
+            redirect(caller, &ticket.record, ticket.called.as_str())
+        }
         Err(JoinRefusal::Unknown) => match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
             Some(breakout) => redirect(caller, &breakout.record, breakout.bbb_id.as_str()),
             None => failed(

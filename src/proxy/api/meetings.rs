@@ -10,18 +10,23 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::forward::{Target, no_answer};
-use super::{Caller, INCOMPLETE_HEADER};
+use super::last_words::{Asked, ask, marked};
+use super::{AGE_HEADER, Caller};
 use crate::bbb::{self, Call, Created, NewMeeting, Params, Rewrite};
 use crate::client::Body;
 use crate::config::{GetMeetingInfo, GetMeetings, IsRunning};
 use crate::error::ApiError;
 use crate::ids::{BbbMeetingId, MeetingKey};
-use crate::placement::{Glance, MeetingFragment, MeetingView};
+use crate::placement::{Glance, MeetingFragment, MeetingView, ServerView};
 use crate::pool::Health;
 use crate::proxy::answer::Answer;
+use crate::store::Phase;
 use crate::tenant::HIDDEN_META_PREFIX;
 
-const AGE_HEADER: &str = "X-Usher-Age-Ms";
+/// messageKey of a meeting that a server does not know.
+const NOT_FOUND: &str = "notFound";
+/// How long an answer waits for another look at the server that has contradicted the picture.
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 /// What the picture knows about the meeting of a call.
 enum Found {
@@ -30,20 +35,27 @@ enum Found {
     Nothing,
 }
 
-fn find(caller: &Caller<'_>, key: &MeetingKey) -> Found {
+/// What the picture knows; the store is asked before it is nothing.
+async fn find(caller: &Caller<'_>, key: &MeetingKey) -> Found {
+    if let Some(found) = find_here(caller, key) {
+        return found;
+    }
+    caller.shared.placer.catch_up().await;
+    find_here(caller, key).unwrap_or(Found::Nothing)
+}
+
+fn find_here(caller: &Caller<'_>, key: &MeetingKey) -> Option<Found> {
     let ledger = &caller.shared.placer.ledger;
     if let Some(view) = ledger.find(key) {
-        return Found::Meeting(Box::new(view));
+        return Some(Found::Meeting(Box::new(view)));
     }
-    match ledger.find_breakout(key.tenant, key.meeting.as_str()) {
-        Some(breakout) => Found::Breakout(Target {
-            server: breakout.record,
-            called: breakout.bbb_id.clone(),
-            bbb_id: breakout.bbb_id,
-            meeting: key.meeting.clone(),
-        }),
-        None => Found::Nothing,
-    }
+    let breakout = ledger.find_breakout(key.tenant, key.meeting.as_str())?;
+    Some(Found::Breakout(Target {
+        server: breakout.record,
+        called: breakout.bbb_id.clone(),
+        bbb_id: breakout.bbb_id,
+        meeting: key.meeting.clone(),
+    }))
 }
 
 fn target_of(view: &MeetingView, key: &MeetingKey) -> Target {
@@ -55,26 +67,37 @@ fn target_of(view: &MeetingView, key: &MeetingKey) -> Target {
     }
 }
 
-/// The server decides; a wrong password changes nothing, and the placement stays until a poll no longer lists it.
+/// The server decides; a wrong password changes nothing. What it has agreed to end is over for everybody at once.
 pub async fn end(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let key = caller.meeting_key()?;
     let placer = &caller.shared.placer;
-    let view = match find(caller, &key) {
+    let view = match find(caller, &key).await {
         Found::Nothing => return Err(ApiError::not_found()),
-        Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1.no_cache()),
+        Found::Breakout(target) => {
+            let (reply, answer) = caller.forward(&target, Body::None).await?;
+            if reply.success {
+                placer.ledger.note_breakout_end(key.tenant, &target.bbb_id, placer.clock.now());
+            }
+            return Ok(answer.no_cache());
+        }
         Found::Meeting(view) if view.health == Health::Down => return Err(no_answer()),
         Found::Meeting(view) => view,
     };
     let (reply, answer) = caller.forward(&target_of(&view, &key), Body::None).await?;
     if reply.success {
-        placer.ledger.note_end(&key, view.server, view.internal_id.as_ref(), placer.clock.now());
+        placer.end(&key, view.server, view.internal_id.as_ref()).await;
+    } else if reply.key == NOT_FOUND {
+        placer.look_again(view.server, caller.left().min(LOOK_LIMIT)).await;
     }
     Ok(answer.no_cache())
 }
 
+/// From the picture where it is certain; else its server is asked, and the picture, which all other calls are answered from, is
+/// brought up to date before the caller is told anything that differs from it.
 pub async fn is_meeting_running(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let key = caller.meeting_key()?;
-    let ledger = &caller.shared.placer.ledger;
+    let placer = &caller.shared.placer;
+    let ledger = &placer.ledger;
     let as_seen = |seen: &Glance| {
         Answer::xml(bbb::running(seen.running)).no_cache().with(AGE_HEADER, age_of(caller.since_poll(seen)))
     };
@@ -84,37 +107,72 @@ pub async fn is_meeting_running(caller: &Caller<'_>) -> Result<Answer, ApiError>
     if let Some(seen) = ledger.glance(&key).filter(|seen| seen.is_down || is_live && is_certain(seen)) {
         return Ok(as_seen(&seen));
     }
-    let target = match find(caller, &key) {
-        Found::Nothing => return Ok(Answer::xml(bbb::running(false)).no_cache()),
+    let nothing = || Answer::xml(bbb::running(false)).no_cache();
+    let view = match find(caller, &key).await {
+        Found::Nothing => return Ok(nothing()),
         Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1.no_cache()),
-        Found::Meeting(view) => target_of(&view, &key),
+        Found::Meeting(view) => view,
     };
-    match (caller.forward(&target, Body::None).await, ledger.glance(&key)) {
-        (Ok((_, answer)), _) => Ok(answer.no_cache()),
-        (Err(_), Some(seen)) => Ok(as_seen(&seen)),
-        (Err(_), None) => Ok(Answer::xml(bbb::running(false)).no_cache()),
+    let told = caller.forward(&target_of(&view, &key), Body::None).await;
+    let Some(seen) = ledger.glance(&key) else { return Ok(nothing()) };
+    match told {
+        Ok((reply, answer)) if !reply.success || bbb::read_running(&answer.body) == Some(seen.running) => {
+            Ok(answer.no_cache())
+        }
+        Ok(_) => {
+            placer.look_again(view.server, caller.left().min(LOOK_LIMIT)).await;
+            Ok(ledger.glance(&key).map_or_else(nothing, |seen| as_seen(&seen)))
+        }
+        Err(_) => Ok(as_seen(&seen)),
     }
 }
 
 pub async fn get_meeting_info(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let key = caller.meeting_key()?;
-    let ledger = &caller.shared.placer.ledger;
+    let placer = &caller.shared.placer;
+    let ledger = &placer.ledger;
     let fresh = || ledger.glance(&key).filter(|seen| caller.is_fresh(seen));
     if caller.config.api.get_meeting_info == GetMeetingInfo::Live
         && let Some(answer) = fresh().and_then(|seen| info(caller, &key, &seen))
     {
         return Ok(answer);
     }
-    let failure = match find(caller, &key) {
+    let view = match find(caller, &key).await {
         Found::Nothing => return Err(ApiError::not_found()),
         Found::Breakout(target) => return Ok(caller.forward(&target, Body::None).await?.1),
-        Found::Meeting(view) if view.health == Health::Down => no_answer(),
-        Found::Meeting(view) => match caller.forward(&target_of(&view, &key), Body::None).await {
-            Ok((_, answer)) => return Ok(answer),
-            Err(error) => error,
-        },
+        Found::Meeting(view) => view,
     };
-    ledger.glance(&key).and_then(|seen| info(caller, &key, &seen)).ok_or(failure)
+    let as_seen = || ledger.glance(&key).and_then(|seen| info(caller, &key, &seen));
+    if view.health == Health::Down {
+        return as_seen().ok_or_else(no_answer);
+    }
+    let sent = placer.clock.now();
+    let told = caller.ask_server(&target_of(&view, &key), Body::None).await;
+    let (reply, body, took) = match told {
+        Ok(told) => told,
+        Err(failure) => return as_seen().ok_or(failure),
+    };
+    let target = target_of(&view, &key);
+    let theirs = bbb::read_meeting_info(&body).ok().flatten();
+    // What this caller is told all others are told from now on.
+    if theirs.is_some_and(|meeting| ledger.note_info(&key, view.server, sent, placer.clock.now(), meeting)) {
+        return Ok(caller.pass_on(&target, reply, body, took)?.1);
+    }
+    let is_about_us = reply.success || reply.key == NOT_FOUND;
+    match ledger.find(&key) {
+        None => return Err(ApiError::not_found()), // ended meanwhile
+        Some(now) if now.phase == Phase::Claimed || !is_about_us => {
+            return Ok(caller.pass_on(&target, reply, body, took)?.1);
+        }
+        Some(_) => {}
+    }
+    // It is not there, or another one is: the picture finds out, and answers.
+    placer.look_again(view.server, caller.left().min(LOOK_LIMIT)).await;
+    match (ledger.find(&key), as_seen()) {
+        (None, _) => Err(ApiError::not_found()),
+        (Some(_), Some(answer)) if !reply.success => Ok(answer),
+        (Some(_), _) => Ok(caller.pass_on(&target, reply, body, took)?.1),
+    }
 }
 
 /// The meeting as the last poll saw it.
@@ -219,30 +277,35 @@ fn unpolled(fragment: &MeetingFragment) -> Bytes {
     bbb::new_meeting_fragment(&NewMeeting::from_create(&created, &Params::default())).into()
 }
 
-/// Only the servers know who is in a session: all are asked, and those that answer are merged.
+/// Only the servers know who is in a session: those that have a meeting of the tenant are asked, and what they say is merged.
 pub async fn get_sessions(caller: &Caller<'_>) -> Result<Answer, ApiError> {
-    let placer = &caller.shared.placer;
-    let servers = placer.ledger.servers();
+    let ledger = &caller.shared.placer.ledger;
+    let homes = ledger.servers_of(caller.tenant.id());
+    let servers: Vec<ServerView> = homes.into_iter().filter_map(|id| ledger.server(id)).collect();
     let limit = caller.left().min(caller.config.health.timeout);
-    let calls = servers.iter().filter(|view| view.health != Health::Down).map(|view| async move {
-        let made = placer.monitor.calling(view.record.id, Call::GetSessions);
-        let call = placer.client.call(&view.record, "getSessions", "", Body::None, limit).await;
-        match call.and_then(crate::client::ok).and_then(|answer| Ok(bbb::read_sessions(&answer.body)?)) {
-            Ok(sessions) => Some(sessions),
-            Err(error) => {
-                placer.monitor.call_failed(made, &error);
-                None
+    let read = |body: &Bytes| Ok(bbb::read_sessions(body)?);
+    let parts = join_all(servers.iter().map(|view| ask(caller, view, Call::GetSessions, "", limit, read))).await;
+    let (mut sessions, mut memory) = (Vec::new(), (0, Duration::ZERO));
+    for part in parts {
+        match part {
+            Asked::Now(told) => sessions.extend(told),
+            Asked::Before(told, age) => {
+                sessions.extend(told);
+                memory = (memory.0 + 1, memory.1.max(age));
+            }
+            Asked::Unknown => {
+                return Err(ApiError::server(
+                    "internalError",
+                    "A server with meetings of yours does not answer, and nothing is known of who is there. Try again in a moment.",
+                ));
             }
         }
-    });
-    let answers = join_all(calls).await;
-    let silent = servers.len() - answers.iter().flatten().count();
-    let sessions: Vec<_> = answers.into_iter().flatten().flatten().collect();
+    }
     let own = sessions.iter().filter(|session| {
-        placer.ledger.find_internal(&session.internal_id).is_some_and(|key| key.tenant == caller.tenant.id())
+        ledger.find_internal(&session.internal_id).is_some_and(|key| key.tenant == caller.tenant.id())
     });
     let answer = Answer::xml(bbb::sessions(own.map(|session| &session.xml))).no_cache();
-    Ok(if silent > 0 { answer.with(INCOMPLETE_HEADER, silent.to_string()) } else { answer })
+    Ok(marked(answer, memory))
 }
 
 /// Milliseconds, or `unknown` before the first poll.

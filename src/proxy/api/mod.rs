@@ -7,6 +7,7 @@ mod create;
 mod documents;
 mod forward;
 mod join;
+mod last_words;
 mod limits;
 mod meetings;
 mod recordings;
@@ -28,7 +29,9 @@ use crate::error::ApiError;
 use crate::ids::{MeetingId, MeetingKey};
 use crate::tenant::Tenant;
 
-/// Says how many servers did not answer, so that an incomplete list can be told from a complete one.
+/// How old the oldest part of an answer from memory is, in milliseconds.
+const AGE_HEADER: &str = "X-Usher-Age-Ms";
+/// Says how many servers did not answer, whose part of the list is what they said last.
 const INCOMPLETE_HEADER: &str = "X-Usher-Incomplete";
 
 /// A verified call.
@@ -117,11 +120,12 @@ pub async fn answer(
         Ok(places) => places,
         Err(refused) => return refused,
     };
-    if shared.process.has_company() {
-        take_in_news(&caller).await;
+    // Another process may have made or ended something just now. Calls about one meeting ask when they do not find it.
+    if matches!(call, Call::GetMeetings | Call::GetSessions) {
+        shared.placer.catch_up().await;
     }
     let mut answer = match call {
-        Call::Join => join::join(&mut caller),
+        Call::Join => join::join(&mut caller).await,
         _ => match dispatch(&caller, inbound).await {
             Ok(answer) => answer,
             Err(error) if answers_in_json(call) => Answer::json_error(&error),
@@ -163,24 +167,6 @@ async fn dispatch(caller: &Caller<'_>, inbound: &mut Inbound<'_>) -> Result<Answ
             Err(ApiError::unsupported())
         }
     }
-}
-
-/// Another Usher answers calls beside this one: what it has just made may be missing in the picture.
-async fn take_in_news(caller: &Caller<'_>) {
-    let placer = &caller.shared.placer;
-    let news = async {
-        match (caller.call, caller.meeting_key()) {
-            // A create asks the store anyway.
-            (Call::Create, _) => {}
-            (Call::GetMeetings | Call::GetSessions, _) => {
-                // If it fails the picture is as good as ever, and the log says why.
-                let _ = placer.follow().await;
-            }
-            (_, Ok(key)) => placer.look_up(key).await,
-            (_, Err(_)) => {}
-        }
-    };
-    let _ = tokio::time::timeout(caller.left(), news).await;
 }
 
 /// The version document; needs no checksum, and ignores one.

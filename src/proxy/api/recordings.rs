@@ -1,24 +1,26 @@
 //! Recording calls, answered by the servers that have the recordings.
 //!
-//! `getRecordings` asks every server and merges; the changing calls first find out which server has which record and
+//! `getRecordings` asks every server and merges; a server that is silent has the part that it had when it last spoke, and
+//! what nobody can know is a failure in words rather than a list that lacks it; the changing calls first find out which server has which record and
 //! whether it is the caller's own, then go only there. Paging happens on the merged list: a server would slice its own
 //! (bbb-api.md section 6.4). The central recording store will stand behind the same functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use percent_encoding::percent_decode_str;
 
+use super::Caller;
 use super::forward::no_answer;
-use super::{Caller, INCOMPLETE_HEADER};
+use super::last_words::{Asked, ask};
 use crate::bbb::{self, Call, Page, Pagination, Params, Recording, Rewrite};
-use crate::client::{self, Body, CallError};
+use crate::client::{self, Body};
 use crate::error::{ApiError, Blame};
 use crate::ids::MeetingId;
-use crate::placement::CallMade;
+use crate::placement::{CallMade, ServerView};
 use crate::pool::Health;
 use crate::proxy::answer::{Answer, JSON};
 use crate::proxy::body::Inbound;
@@ -33,15 +35,11 @@ struct Found {
 
 struct Search {
     found: Vec<Found>,
-    failed: usize,
-    asked: usize,
-}
-
-impl Search {
-    /// Nothing found is only a finding if somebody answered.
-    fn nobody_answered(&self) -> bool {
-        self.asked > 0 && self.failed == self.asked
-    }
+    /// Parts of servers that did not answer now, and of which nothing is known.
+    unknown: usize,
+    /// Parts that are what a silent server said last, and how old the oldest is.
+    remembered: usize,
+    age: Duration,
 }
 
 pub async fn get(caller: &Caller<'_>) -> Result<Answer, ApiError> {
@@ -58,12 +56,10 @@ pub async fn get(caller: &Caller<'_>) -> Result<Answer, ApiError> {
         let is_meant = |recording: &Recording| empty_filters.iter().all(|key| recording.meta(key) == Some(""));
         found.recordings.retain(|(recording, _)| is_meant(recording));
     }
-    if search.nobody_answered() {
-        return Err(ApiError::server(
-            "internalError",
-            "No server could be asked for recordings. Try again in a moment.",
-        ));
+    if search.unknown > 0 && !has_all(&query, &search) {
+        return Err(nothing_known());
     }
+    let memory = (search.remembered, search.age);
     let lists = search.found.into_iter().map(|found| {
         found.recordings.into_iter().map(|(recording, own)| for_tenant(caller, recording, &own)).collect()
     });
@@ -78,10 +74,7 @@ pub async fn get(caller: &Caller<'_>) -> Result<Answer, ApiError> {
     let body = bbb::recordings(shown.iter().map(|recording| &recording.xml), pagination);
     let mut answer = Answer::xml(body);
     answer.upstream = Some(started.elapsed());
-    if search.failed > 0 {
-        answer = answer.with(INCOMPLETE_HEADER, search.failed.to_string());
-    }
-    Ok(answer)
+    Ok(super::last_words::marked(answer, memory))
 }
 
 pub async fn publish(caller: &Caller<'_>) -> Result<Answer, ApiError> {
@@ -175,11 +168,20 @@ fn record_ids(caller: &Caller<'_>) -> Result<Vec<String>, ApiError> {
 /// Sends a changing call to each server that has some of the caller's `records`, with just those.
 async fn change(caller: &Caller<'_>, records: &[String]) -> Result<(), ApiError> {
     let by_server = locate(caller, records).await?;
+    let ledger = &caller.shared.placer.ledger;
+    let is_down = |id| ledger.server(id).is_none_or(|view| view.health == Health::Down);
+    if by_server.values().any(|(server, _)| is_down(server.id)) {
+        return Err(no_answer()); // and nothing is done by halves
+    }
     let calls = by_server.values().map(|(server, ids)| async move {
         let mut params = caller.params.clone();
         drop_hidden_meta(&mut params);
         params.set("recordID", &ids.join(","));
-        caller.call_server(server, &params, Body::None).await
+        // What it is saying meanwhile may be of before or after.
+        caller.shared.said.forget(server.id);
+        let outcome = caller.call_server(server, &params, Body::None).await;
+        caller.shared.said.forget(server.id);
+        outcome
     });
     for outcome in join_all(calls).await {
         let (reply, ..) = outcome?;
@@ -205,7 +207,6 @@ async fn locate(
     query.set("recordID", &spellings);
     query.set("state", "any");
     let search = search(caller, &query).await;
-    let incomplete = search.failed > 0;
     let mut by_server: BTreeMap<String, (Arc<ServerRecord>, Vec<String>)> = BTreeMap::new();
     let mut unknown: Vec<&String> = records.iter().collect();
     for found in search.found {
@@ -220,8 +221,8 @@ async fn locate(
         }
     }
     // BBB skips what it does not know. What a silent server may have is not unknown.
-    if !unknown.is_empty() && incomplete {
-        return Err(ApiError::server("internalError", "Not all servers could be asked for the recording. Try again."));
+    if !unknown.is_empty() && search.unknown > 0 {
+        return Err(nothing_known());
     }
     if by_server.is_empty() {
         return Err(ApiError::client("notFound", "We could not find recordings"));
@@ -238,39 +239,77 @@ async fn owner_of_single(caller: &Caller<'_>) -> Result<Arc<ServerRecord>, ApiEr
     located.into_values().next().map(|(server, _)| server).ok_or_else(no_answer)
 }
 
-/// Asks every server that may answer, at once, and keeps what is the caller's.
+/// Every server's part, and of it what is the caller's.
 async fn search(caller: &Caller<'_>, query: &Params) -> Search {
-    let placer = &caller.shared.placer;
-    let servers = placer.ledger.servers();
-    let query = query.to_query();
-    let limit = caller.left().mul_f64(0.8);
-    let calls = servers.iter().map(|view| {
-        let query = &query;
-        async move {
-            if view.health == Health::Down {
-                return None;
-            }
-            let made = placer.monitor.calling(view.record.id, Call::GetRecordings);
-            let call = placer.client.call(&view.record, "getRecordings", query, Body::None, limit).await;
-            match call.and_then(client::ok).and_then(|answer| Ok(bbb::read_recordings(&answer.body)?)) {
-                Ok(recordings) => {
-                    let own = recordings.into_iter().filter_map(|recording| {
-                        let id = caller.tenant.own_id(recording.meeting_id.as_str(), &recording.metadata)?;
-                        Some((recording, id))
-                    });
-                    Some(Found { server: view.record.clone(), recordings: own.collect() })
-                }
-                Err(error) => {
-                    placer.monitor.call_failed(made, &error);
-                    None
-                }
-            }
+    let servers = caller.shared.placer.ledger.servers();
+    let limit = caller.left().mul_f64(0.8).min(caller.config.api.recordings_timeout);
+    let question = &query.to_query();
+    let parts = join_all(servers.iter().map(|view| async move {
+        let read = |body: &Bytes| Ok(bbb::read_recordings(body)?);
+        match ask(caller, view, Call::GetRecordings, question, limit, read).await {
+            Asked::Unknown => (view, narrowed(caller, view, query)),
+            known => (view, known),
         }
+    }))
+    .await;
+    let mut search = Search { found: Vec::new(), unknown: 0, remembered: 0, age: Duration::ZERO };
+    for (view, part) in parts {
+        let recordings = match part {
+            Asked::Unknown => {
+                search.unknown += 1;
+                continue;
+            }
+            Asked::Now(recordings) => recordings,
+            Asked::Before(recordings, age) => {
+                search.remembered += 1;
+                search.age = search.age.max(age);
+                recordings
+            }
+        };
+        let own = recordings.into_iter().filter_map(|recording| {
+            let id = caller.tenant.own_id(recording.meeting_id.as_str(), &recording.metadata)?;
+            Some((recording, id))
+        });
+        search.found.push(Found { server: view.record.clone(), recordings: own.collect() });
+    }
+    search
+}
+
+/// What is known of a silent server from a wider question: the same without ids. BBB takes ids of recordings for beginnings,
+/// and then looks at no meeting ids (bbb-api.md section 6.4).
+fn narrowed(caller: &Caller<'_>, view: &ServerView, query: &Params) -> Asked<Vec<Recording>> {
+    let (records, meetings) = (bbb::id_list(query, "recordID"), bbb::id_list(query, "meetingID"));
+    if records.is_empty() && meetings.is_empty() {
+        return Asked::Unknown;
+    }
+    let mut wider = query.clone();
+    wider.remove("recordID");
+    wider.remove("meetingID");
+    let said = super::last_words::last(caller, view.record.id, Call::GetRecordings, &wider.to_query());
+    let Some((body, age)) = said else { return Asked::Unknown };
+    let Ok(mut recordings) = bbb::read_recordings(&body) else { return Asked::Unknown };
+    recordings.retain(|recording| match records.is_empty() {
+        true => meetings.iter().any(|id| id == recording.meeting_id.as_str()),
+        false => records.iter().any(|id| recording.record_id.as_str().starts_with(id.as_str())),
     });
-    let answers = join_all(calls).await;
-    let asked = answers.len();
-    let found: Vec<Found> = answers.into_iter().flatten().collect();
-    Search { failed: asked - found.len(), asked, found }
+    Asked::Before(recordings, age)
+}
+
+/// True if the question was for recordings by their whole ids, and each is there: no other server can have more of them.
+fn has_all(query: &Params, search: &Search) -> bool {
+    let asked = bbb::id_list(query, "recordID");
+    let is_found = |id: &String| {
+        let mut all = search.found.iter().flat_map(|found| &found.recordings);
+        all.any(|(recording, _)| recording.record_id.as_str() == id)
+    };
+    !asked.is_empty() && asked.iter().all(is_found)
+}
+
+fn nothing_known() -> ApiError {
+    ApiError::server(
+        "internalError",
+        "A server that may have such recordings does not answer, and nothing is known of what it has. Try again in a moment.",
+    )
 }
 
 /// Takes out the metadata filters that ask for an empty value, on which BBB itself fails (bbb-api.md section 6.4); gives

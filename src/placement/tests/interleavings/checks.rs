@@ -124,7 +124,12 @@ impl World {
                 [] => assert_eq!(copies.next(), None, "meeting {meeting} runs and is not known"),
                 [view] => {
                     let serial = view.internal_id.as_ref().map(serial_of).unwrap();
-                    assert!(copies.any(|copy| copy == (view.server, serial, view.participants)), "{view:?}");
+                    let copies: Vec<_> = copies.collect();
+                    assert!(copies.contains(&(view.server, serial, view.participants)), "{view:?}");
+                    let most = copies.iter().map(|(_, _, people)| *people).max();
+                    assert_eq!(most, Some(view.participants), "joins go where most people are: {copies:?}");
+                    let empty = copies.iter().filter(|(_, other, people)| *other != serial && *people == 0);
+                    assert_eq!(empty.count(), 0, "an empty copy goes: {copies:?}");
                 }
                 _ => panic!("two meetings have one id"),
             }

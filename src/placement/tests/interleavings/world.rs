@@ -9,6 +9,7 @@ use super::super::*;
 use super::servers::{Machines, confirmation, create_time, internal_id, serial_of};
 use super::steps::{MEETINGS, SERVERS, Step};
 use crate::placement::poll::Moment;
+use crate::placement::twins::{Verdict, judge};
 
 pub struct World {
     pub ledger: Ledger,
@@ -138,7 +139,7 @@ impl World {
             Step::PutByOther { meeting, server, confirmed } => self.put_by_other(meeting, server.into(), confirmed),
             Step::ForgetByOther { meeting } => {
                 if !self.ledger.is_creating(&key_of(meeting), self.now) {
-                    assert_eq!(self.ledger.forget(&key_of(meeting)), self.placed.remove(&meeting).is_some());
+                    assert_eq!(self.ledger.forget(&key_of(meeting), self.now), self.placed.remove(&meeting).is_some());
                 }
             }
             Step::Health { server, health } => {
@@ -246,6 +247,13 @@ impl World {
         let is_taken = self.ledger.confirm(&key_of(meeting), server, confirmed);
         let placed = self.placed.get_mut(&meeting).filter(|placed| placed.server == server);
         assert_eq!(is_taken, placed.is_some());
+        if placed.is_some() && self.ledger.has_ended(&internal_id(serial), self.now) {
+            // Answered before it was ended: it makes nothing, and the last such create leaves nothing.
+            if self.ledger.find(&key_of(meeting)).is_none() {
+                assert_eq!(self.placed.remove(&meeting).unwrap().confirmed, None);
+            }
+            return;
+        }
         if let Some(placed) = placed {
             // A late answer about the predecessor.
             placed.confirmed = placed.confirmed.max(Some(serial));
@@ -341,10 +349,26 @@ impl World {
     fn end_answer(&mut self) {
         let Some((meeting, server, internal_id)) = self.ends.pop_front() else { return };
         let before = self.ledger.find(&key_of(meeting));
-        self.ledger.note_end(&key_of(meeting), server, internal_id.as_ref(), self.now);
-        let (Some(before), Some(after)) = (before, self.ledger.find(&key_of(meeting))) else { return };
-        let is_meant = (before.server, &before.internal_id) == (server, &internal_id);
-        assert_eq!(after.ending, before.ending || is_meant, "only the meeting that was ended is ending");
+        let ended = self.ledger.note_end(&key_of(meeting), server, internal_id.as_ref(), self.now);
+        let is_meant = before.is_some_and(|before| (before.server, &before.internal_id) == (server, &internal_id));
+        assert_eq!(ended.is_some(), is_meant, "only the meeting that was ended is over");
+        if is_meant {
+            self.over_at_once(meeting);
+        }
+    }
+
+    /// The ledger was told that it is over: gone, or, where a create is under way, a claim again.
+    fn over_at_once(&mut self, meeting: u8) {
+        match self.ledger.find(&key_of(meeting)) {
+            Some(view) => {
+                assert_eq!((view.phase, &view.internal_id), (Phase::Claimed, &None));
+                assert!(self.ledger.is_creating(&key_of(meeting), self.now));
+                self.placed.get_mut(&meeting).unwrap().confirmed = None;
+            }
+            None => {
+                self.placed.remove(&meeting);
+            }
+        }
     }
 
     fn poll_arrives(&mut self, nth: u8, unreadable: bool) {
@@ -404,8 +428,11 @@ impl World {
         let serial = serial_of(&stranger.internal_id);
         let owner = (0..MEETINGS).find(|meeting| bbb_id(*meeting) == stranger.meeting_id).unwrap();
         let is_placed = self.placed.keys().any(|placed| bbb_id(*placed) == stranger.meeting_id);
-        if is_placed || self.buried.contains(&serial) {
+        if self.buried.contains(&serial) || self.ledger.has_ended(&stranger.internal_id, self.now) {
             return;
+        }
+        if is_placed {
+            return self.meet_twin(owner, server, stranger, sent);
         }
         let placement = self.placement(owner, server, Some(serial));
         let moment = Moment { sent, received: self.now, told_at: None };
@@ -413,6 +440,32 @@ impl World {
         assert_eq!(is_taken, self.machine(server).is_some());
         if is_taken {
             self.placed.insert(owner, Placed { server, confirmed: Some(serial) });
+        }
+    }
+
+    /// What the sweep does about a copy: nobody ends a meeting with people in it, and joins go where more are.
+    fn meet_twin(&mut self, owner: u8, server: ServerId, copy: bbb::Meeting, sent: Millis) {
+        let Some((placed, at)) = self.placed.iter().find(|(one, _)| bbb_id(**one) == copy.meeting_id) else { return };
+        let (placed, at) = (*placed, at.clone());
+        let is_busy = self.ledger.is_creating(&key_of(placed), self.now);
+        let (Some(here), Some(there)) = (self.machine(server), self.machine(at.server)) else { return };
+        let serial = serial_of(&copy.internal_id);
+        if placed != owner || is_busy || at.server == server || !self.machines.lives(here, serial) {
+            return;
+        }
+        let people_of = |machine| self.machines.running(machine, &copy.meeting_id).map_or(0, |one| one.people);
+        match judge(copy.participants, people_of(there), false) {
+            // Asked for its people once more.
+            Verdict::Goes if people_of(here) == 0 => {
+                self.machines.all[here].meetings.retain(|one| one.serial != serial);
+            }
+            Verdict::Goes | Verdict::LivesOn => {}
+            Verdict::TakesOver => {
+                let placement = self.placement(owner, server, Some(serial));
+                let moment = Moment { sent, received: self.now, told_at: None };
+                assert!(self.ledger.adopt(placement, copy, moment));
+                self.placed.insert(owner, Placed { server, confirmed: Some(serial) });
+            }
         }
     }
 
@@ -439,7 +492,11 @@ impl World {
         }
         let Some(server) = self.ids[machine] else { return };
         let serial = confirmed.then(|| self.machines.create(machine, &bbb_id(meeting)));
+        let is_over = serial.is_some_and(|serial| self.ledger.has_ended(&internal_id(serial), self.now));
         assert!(self.ledger.put(self.placement(meeting, server, serial), self.now));
+        if is_over {
+            return; // old news
+        }
         self.displace_namesake(meeting, server);
         let stays = self.placed.get(&meeting).filter(|placed| placed.server == server);
         let confirmed = serial.or(stays.and_then(|placed| placed.confirmed));
@@ -477,7 +534,7 @@ impl World {
         }
     }
 
-    /// Whatever was under way comes to nothing, and every server is polled twice.
+    /// Whatever was under way comes to nothing, and every server is polled several times.
     pub fn settle(&mut self) {
         let late: Vec<Poll> = std::mem::take(&mut self.polls);
         self.creates.clear();
@@ -490,12 +547,16 @@ impl World {
         for _ in 0..self.polls.len() {
             self.take_all(&[Step::PollArrives { nth: 0, unreadable: false }]);
         }
-        self.poll_all();
+        // A list without anything is asked for twice, and what then turns out to be free or empty is seen by the next.
+        for _ in 0..4 {
+            self.poll_all();
+        }
     }
 
     pub fn end_everything(&mut self) {
         self.machines.all.iter_mut().for_each(|machine| machine.meetings.clear());
         self.take_all(&[Step::Wait { ms: 20_000 }]);
+        self.poll_all();
         self.poll_all();
     }
 
