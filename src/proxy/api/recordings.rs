@@ -17,7 +17,7 @@ use super::Caller;
 use super::forward::no_answer;
 use super::last_words::{Asked, ask};
 use crate::bbb::{self, Call, Page, Pagination, Params, Recording, Rewrite};
-use crate::client::{self, Body};
+use crate::client::{self, Body, CallError};
 use crate::error::{ApiError, Blame};
 use crate::ids::MeetingId;
 use crate::placement::{CallMade, ServerView};
