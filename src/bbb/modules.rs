@@ -122,8 +122,9 @@ mod tests {
             ("<a><![CDATA[x]></a>", false),
         ] {
             assert_eq!(is_well_formed(body.as_bytes()), expected, "{body}");
-            // The judge is lenient with the number of half a character.
-            assert!(judge(body.as_bytes()) == expected || body.contains("&#xD800;"), "{body}: the judge");
+            // The judge is lenient with the number of half a character and with an empty declaration.
+            let is_lenient = body.contains("&#xD800;") || body.starts_with("<?xml?>");
+            assert!(judge(body.as_bytes()) == expected || is_lenient, "{body}: the judge");
         }
         assert!(!is_well_formed(b"<a n='M\xfcller'/>"), "not UTF-8");
         assert!(is_well_formed(b"<?xml version='1.0' encoding='ISO-8859-1'?><a n='M\xfcller'/>"), "BBB will see");

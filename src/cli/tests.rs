@@ -374,7 +374,8 @@ async fn status_says_in_words_that_nothing_runs() {
     desk.done(ADD_SERVER).await;
     // Port 9 of loopback: nobody answers there.
     desk.config.admin.listen = Some(([127, 0, 0, 1], 9).into());
-    let status = desk.done("status").await;
+    let status = desk.type_in("status").await.unwrap();
+    assert_eq!(status.exit, Exit::Failed);
     assert!(status.text.contains("not running"), "{}", status.text);
     assert_eq!((&status.json["running"], &status.json["servers"][0]["name"]), (&false.into(), &"bbb1".into()));
 }
@@ -393,7 +394,8 @@ async fn status_shows_what_the_running_server_says() {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
         tokio::io::AsyncWriteExt::write_all(&mut socket, format!("{head}{body}").as_bytes()).await.unwrap();
     });
-    let status = desk.done("status").await;
+    let status = desk.type_in("status").await.unwrap();
+    assert_eq!(status.exit, Exit::Failed, "not ready");
     for part in ["suspect (timeout)", "31", "42 %", "3.0.19", "NOT ready (no server is up)"] {
         assert!(status.text.contains(part), "{part} in {}", status.text);
     }

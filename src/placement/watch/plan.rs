@@ -91,6 +91,10 @@ impl Plan {
             Question::Poll => &mut self.polled,
         };
         asked.at = Some(now);
+        let other_failed = match question {
+            Question::Probe => self.polled.unanswered > 0,
+            Question::Poll => self.probed.unanswered > 0,
+        };
         if outcome.worked {
             self.probed.unanswered = 0;
             self.polled.unanswered = 0;
@@ -119,6 +123,12 @@ impl Plan {
             let soon = |asked: Asked| asked.at.map_or(now, |at| now.max(at + pause(pace.interval)));
             self.next_probe = self.next_probe.min(soon(self.probed));
             self.next_poll = self.next_poll.min(soon(self.polled));
+            // What failed last has to succeed as often as this, so it begins at once.
+            match question {
+                Question::Probe if other_failed => self.next_poll = now,
+                Question::Poll if other_failed => self.next_probe = now,
+                _ => {}
+            }
         }
     }
 }

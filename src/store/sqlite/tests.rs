@@ -407,7 +407,7 @@ async fn a_file_of_the_first_schema_is_opened_and_goes_on() {
                     ALTER TABLE servers DROP COLUMN address; ALTER TABLE servers DROP COLUMN send_proxy; \
                     ALTER TABLE servers DROP COLUMN send_proxy_port; ALTER TABLE servers DROP COLUMN client_prefix; \
                     ALTER TABLE servers DROP COLUMN ca; ALTER TABLE servers DROP COLUMN tls_name; \
-                    ALTER TABLE servers DROP COLUMN insecure; \
+                    ALTER TABLE servers DROP COLUMN insecure; DROP TABLE store_id; \
                     DELETE FROM refinery_schema_history WHERE version > 1";
     Connection::open(directory.path("usher.db")).unwrap().execute_batch(to_first).unwrap();
 
