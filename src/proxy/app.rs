@@ -5,7 +5,6 @@
 //! Pingora itself keeps an HTTP/1.1 connection for ever unless told otherwise (its issue #447) and has no deadline for a
 //! whole head.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,13 +25,14 @@ use super::route::Route;
 use super::write::After;
 use super::{Shared, h2, limit, secure, session, write};
 use crate::config::{Config, MAX_HEAD};
+use crate::proxy_protocol::Peer;
 use crate::stream::Stream;
 
 /// Room for a head at first; most fit.
 const HEAD_ROOM: usize = 4096;
 /// How much of a refused request is read before the connection is closed, and for how long.
-const LINGER_BYTES: usize = 8 * 1024 * 1024;
-const LINGER_TIME: Duration = Duration::from_secs(2);
+pub(super) const LINGER_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// The public side of Usher.
 pub struct PublicApp {
@@ -45,7 +45,7 @@ pub struct PublicApp {
 struct Connection {
     stream: Stream,
     listener: Listener,
-    peer: Option<SocketAddr>,
+    peer: Peer,
     /// Bytes that have come and belong to no request yet.
     bytes: BytesMut,
     /// Requests that may still follow.
@@ -91,7 +91,7 @@ impl PublicApp {
 
     async fn serve(&self, stream: Stream, arrival: Arrival) {
         let config = self.shared.config.load_full();
-        let Arrival { listener, peer, place } = arrival;
+        let Arrival { listener, peer, place, .. } = arrival;
         let left = config.limits.requests_per_connection;
         let connection = Connection { stream, listener, peer, bytes: BytesMut::new(), left };
         // All that requests need is given back before a WebSocket begins its hours, and Pingora's task for the connection too,
@@ -140,8 +140,9 @@ impl PublicApp {
     /// One request and its answer.
     async fn exchange(&self, mut connection: Connection, length: usize, scan: &Scan, config: &Arc<Config>) -> Next {
         let _request = self.shared.process.begin_request();
-        let trusted = &config.listen.trusted_proxies;
-        let kept = match head::lane(&connection.bytes[..length], scan, connection.peer, trusted) {
+        let peer = connection.peer;
+        let trusted = peer.believing(&config.listen.trusted_proxies);
+        let kept = match head::lane(&connection.bytes[..length], scan, Some(peer.address), trusted) {
             Lane::Direct { request, close } => {
                 // Who wants it closed sends nothing more, unless more is there already.
                 let after = match close && connection.bytes.len() == length {
@@ -204,7 +205,10 @@ impl PublicApp {
     ) -> Result<Tunnel, bool> {
         let started = Instant::now();
         let redirect = secure::redirect(&self.shared, config, request, Route::Client);
-        let made = match redirect.or_else(|| limit::carried(&self.shared, config, request)) {
+        let refused = redirect
+            .or_else(|| limit::carried(&self.shared, config, request))
+            .or_else(|| edge::refused(way, config.listen.public_base()));
+        let made = match refused {
             Some(answer) => Made::answered(answer, started),
             None => match self.edge.open(request, way, config).await {
                 Ok(Opened::Tunnel(tunnel)) => {

@@ -132,6 +132,9 @@ impl PublicApp {
         if let Some(refusal) = limit::carried(&self.shared, config, request) {
             return Made::answered(refusal, started);
         }
+        if let Some(refusal) = edge::refused(way, config.listen.public_base()) {
+            return Made::answered(refusal, started);
+        }
         let mut made = match self.edge.answer(request, way, inbound, config).await {
             Ok(Reply::Passing(passing)) => Made::carried(passing.status(), way, Some(passing), started),
             Ok(Reply::Kept(answer)) => Made::answered(answer, started),

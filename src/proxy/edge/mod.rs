@@ -2,8 +2,8 @@
 //!
 //! A request runs forward through these files: `find` (whose is it) → `assets` (a file of the client page, from memory) or
 //! `upstream` (a connection) → `heading` (what the
-//! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told) → `passing` (the
-//! body; `coding` compresses it) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their prefix. Other bodies are never held: a piece is read when the one
+//! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told; `rewriting` where that leads) → `passing` (the
+//! body; `coding` compresses it) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their prefix, `scope` what they need not. Other bodies are never held: a piece is read when the one
 //! before it has been written.
 
 mod assets;
@@ -15,6 +15,8 @@ mod find;
 mod heading;
 mod passing;
 pub mod reply;
+pub mod rewriting;
+mod scope;
 mod socket;
 mod tunnel;
 mod upstream;
@@ -22,6 +24,7 @@ mod upstream;
 pub use exchange::{Failure, Opened};
 pub use find::{Place, Way};
 pub use passing::{Fault, Passing};
+pub use scope::refused;
 pub use socket::Socket;
 pub use tunnel::Tunnel;
 
