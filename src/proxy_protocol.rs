@@ -7,6 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::config::ProxyOut;
 
 /// Longest line of version 1, its end included.
@@ -41,6 +43,32 @@ pub enum Said {
     Local,
     /// A kind of connection that has no IP addresses, or none that the proxy knows.
     Unknown,
+}
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// A proxy's connection of its own, or of nobody whom it knows. The address is the proxy's, but whoever speaks there is
+    /// no trusted proxy.
+    pub is_proxys_own: bool,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, is_proxys_own: false }
+    }
+}
+
+impl Peer {
+    pub fn proxys_own(address: SocketAddr) -> Self {
+        Self { address, is_proxys_own: true }
+    }
+
+    /// Whose word this one's is worth: that of one of `proxies`, or nobody's.
+    pub fn believing(self, proxies: &[IpNet]) -> &[IpNet] {
+        if self.is_proxys_own { &[] } else { proxies }
+    }
 }
 
 /// Why it is no header.

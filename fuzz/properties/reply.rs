@@ -26,7 +26,7 @@ static HEADERS: Headers = Headers { server: ServerLine::Keep, set: Vec::new(), r
 pub fn check(data: &[u8]) {
     let Some((&how, answer)) = data.split_first() else { return };
     let (head_only, prefix) = (how & 1 != 0, (how & 2 != 0).then_some("/bbb1"));
-    let way = Way { place: PLACE.clone(), path: "/x", prefix };
+    let way = Way { place: PLACE.clone(), path: "/x", prefix, host: "p.example" };
     let asked = Asked {
         head_only,
         websocket: false,

@@ -1,4 +1,4 @@
-//! What must hold for every redirect and every cookie of a server in path mode (src/proxy/edge/reply.rs): where a redirect
+//! What must hold for every redirect and every cookie of a server in path mode (src/proxy/edge/rewriting.rs): where a redirect
 //! leads at the server, it leads under the server's prefix; and a cookie is the same but for its path and domain. The judges
 //! are the URL standard, asked from the server's and from the browser's side, and a reader of cookies by RFC 6265.
 //!
@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use url::Url;
 use usher::ids::{Secret, ServerId};
-use usher::proxy::edge::reply::{cookie, location};
+use usher::proxy::edge::rewriting::{cookie, location, refresh};
 use usher::proxy::edge::{Place, Way};
 use usher::store::ServerRecord;
 
@@ -25,10 +25,13 @@ pub fn check(data: &[u8]) {
         b'n'..=b'z' => (&*AT_ROOT, "/html5client/x/index.html"),
         _ => (&*BELOW, "/html5client/"),
     };
-    let way = Way { place: place.clone(), path, prefix: Some(PREFIX) };
+    let way = Way { place: place.clone(), path, prefix: Some(PREFIX), host: "p.example" };
     leads_to_the_same(value, &way);
     is_the_same_cookie(value, &way);
-    let elsewhere = Way { place: place.clone(), path, prefix: None };
+    let refreshed = refresh(&[b"0; url=", value].concat(), &way, SITE);
+    let is_quoted = matches!(value.first(), Some(b'"' | b'\''));
+    assert!(is_quoted || value.is_empty() || refreshed == [b"0; url=", &location(value, &way, SITE)[..]].concat());
+    let elsewhere = Way { place: place.clone(), path, prefix: None, host: "p.example" };
     assert!(location(value, &elsewhere, SITE) == value && cookie(value, &elsewhere) == value, "without a prefix");
 }
 
@@ -53,6 +56,13 @@ fn leads_to_the_same(value: &[u8], way: &Way<'_>) {
         return;
     };
     let found = found.expect("it still leads somewhere");
+    // The browser's own host is the server too, for what the server mounts.
+    if wanted.host() == at_site.host() && rewritten != value {
+        let found = found.as_str().replacen(PREFIX, "", 1);
+        let is_web = matches!(wanted.scheme(), "http" | "https");
+        assert!(is_web && found.starts_with(SITE) && wanted.path() != "/", "{value:?} became {rewritten:?}");
+        return;
+    }
     if wanted.origin() != at_server.origin() {
         assert_eq!((rewritten, found), (value, wanted), "what leads elsewhere stays");
         return;

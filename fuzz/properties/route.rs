@@ -10,6 +10,8 @@ use pingora::http::RequestHeader;
 use usher::bbb::Call;
 use usher::proxy::{Request, Route};
 
+const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
 pub fn check(data: &[u8]) {
     if let Ok(path) = std::str::from_utf8(data) {
         routes_only_the_plain_spelling(path);
@@ -52,7 +54,16 @@ fn head(target: &[u8], headers: &[(&str, &[u8])]) -> Option<RequestHeader> {
     Some(head)
 }
 
-/// A call is reached by exactly one spelling of its path, and that spelling needs no decoding.
+/// Several slashes as one.
+fn merged(path: &str) -> String {
+    let mut merged = path.to_owned();
+    while merged.contains("//") {
+        merged = merged.replace("//", "/");
+    }
+    merged
+}
+
+/// A call is reached by exactly one spelling of its path but for slashes, and that spelling needs no decoding.
 fn routes_only_the_plain_spelling(path: &str) {
     let route = Route::of(path);
     assert!(["api", "health", "landing", "challenge", "none"].contains(&route.label()));
@@ -72,10 +83,15 @@ fn routes_only_the_plain_spelling(path: &str) {
         }
         None => "/bigbluebutton".to_owned(),
     };
+    let merged_path = merged(path);
+    let path = match segment {
+        "" => merged_path.as_str(),
+        _ => merged_path.trim_end_matches('/'),
+    };
     match Call::from_segment(segment) {
         Call::Index => assert!(["", "/", "/api", "/api/"].contains(&path.strip_prefix(&base).expect("its base"))),
         // Refused whatever stands behind.
-        Call::Hooks | Call::Unknown => assert_eq!(path, format!("{base}/api/{segment}")),
+        Call::Hooks | Call::Unknown => assert_eq!(path, merged(&format!("{base}/api/{segment}"))),
         call => {
             assert_eq!(path, format!("{base}/api/{}", call.name()));
             // A tenant is looked up by its plain name, so what needs decoding finds none.
@@ -133,26 +149,36 @@ fn believes_trusted_proxies_only(target: &[u8], headers: &[(&str, &[u8])], peer:
         assert_eq!(without.host, request.host);
         return;
     }
-    // From the last to the first: our own proxies are passed over, the first stranger is the client, and what cannot
-    // be read ends the walk.
+    // From the last to the first: our own proxies are passed over, the first stranger is the client, and where what cannot
+    // be read stands is nobody.
     let is_list = |name: &str| name.eq_ignore_ascii_case("x-forwarded-for");
     if headers.iter().any(|(name, value)| is_list(name) && !is_visible(value)) {
         return;
     }
-    let mut expected = peer.ip();
+    let has_words = headers.iter().any(|(name, _)| is_list(name) || name.eq_ignore_ascii_case("forwarded"));
+    if !has_words {
+        return assert_eq!(request.client, Some(peer.ip()));
+    }
+    let mut expected = None;
     let chain: Vec<String> = headers
         .iter()
         .filter(|(name, _)| is_list(name))
         .flat_map(|(_, value)| String::from_utf8_lossy(value).split(',').map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    for part in chain.iter().rev() {
-        let Ok(address) = part.trim().parse::<IpAddr>() else { break };
-        expected = address.to_canonical();
-        if !is_ours(&expected) {
+    for part in chain.iter().rev().map(|part| part.trim()).filter(|part| !part.is_empty()) {
+        // Quotes, brackets and ports are for another test.
+        let Ok(address) = part.parse::<IpAddr>() else {
+            let is_decorated = part.contains([':', '[', '"']);
+            return assert!(is_decorated || request.client == Some(NOBODY), "{part}");
+        };
+        expected = Some(address.to_canonical());
+        if expected.is_some_and(|address| !is_ours(&address)) {
             break;
         }
     }
-    assert_eq!(request.client, Some(expected));
+    if let Some(expected) = expected {
+        assert_eq!(request.client, Some(expected));
+    }
 }
 
 fn is_visible(value: &[u8]) -> bool {

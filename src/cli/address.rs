@@ -22,6 +22,11 @@ pub fn api_address(text: &str) -> Result<Url, String> {
     if url.host_str().is_none_or(str::is_empty) {
         return Err(format!("`{text}` has no host; write for example https://bbb1.example.org"));
     }
+    if url.port() == Some(0) {
+        return Err(format!(
+            "`{text}` has port 0, at which nobody can be reached; leave the port out or write a real one"
+        ));
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("the address must not contain a user or password; the secret goes to --secret".into());
     }
@@ -102,6 +107,9 @@ mod tests {
             "https://bbb1.example.org/bigbluebutton/api?checksum=1",
             "https://bbb1.example.org/#x",
             "https://user:pw@bbb1.example.org/",
+            "https://bbb1.example.org:0",
+            "bbb1.example.org:0",
+            "http://127.0.0.1:00/",
         ] {
             assert!(api_address(given).is_err(), "{given}");
         }

@@ -38,13 +38,34 @@ pub fn parse_tag(text: &str) -> Result<String, String> {
     Ok(text.to_string())
 }
 
-/// Checks a host name of a tenant: lower case, without scheme, port or path.
+/// A host name of a tenant as clients send it: lower case, without scheme, port or path, and with `ü` as browsers spell it.
 pub fn parse_host(text: &str) -> Result<String, String> {
-    let lower = text.trim().trim_end_matches('.').to_ascii_lowercase();
-    match url::Host::parse(&lower) {
-        Ok(host) if host.to_string() == lower => Ok(lower),
-        _ => Err(format!("`{text}` is not a host name; write it like rooms.example.org, without https:// and port")),
+    let lower = text.trim().strip_suffix('.').unwrap_or(text.trim()).to_lowercase();
+    if lower.contains('*') {
+        return Err(format!(
+            "`{text}` stands for many names; name each of a tenant's hosts, with an option of its own"
+        ));
     }
+    let wrong = || format!("`{text}` is not a host name; write it like rooms.example.org, without https:// and port");
+    match url::Host::parse(&lower).map_err(|_| wrong())? {
+        url::Host::Domain(name) if is_dns_name(&name) => Ok(name),
+        // Other spellings of an address are no names that anybody calls.
+        url::Host::Ipv4(address) if address.to_string() == lower => Ok(lower),
+        url::Host::Ipv6(address) => Ok(format!("[{address}]")),
+        _ => Err(wrong()),
+    }
+}
+
+/// Labels of 1 to 63 letters, digits, `-` and `_`, 253 in all (RFC 1035); no `-` at an end.
+fn is_dns_name(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| {
+        (1..=MAX_NAME).contains(&label.len())
+            && label.bytes().all(is_letter)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 /// The nearest valid name, if anything of `text` remains.
@@ -71,6 +92,7 @@ pub fn unique(wish: &str, taken: &[&str]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -98,8 +120,45 @@ mod tests {
     fn hosts_are_lower_case_and_bare() {
         assert_eq!(parse_host("Rooms.Example.org.").as_deref(), Ok("rooms.example.org"));
         assert_eq!(parse_host("127.0.0.1").as_deref(), Ok("127.0.0.1"));
-        for bad in ["", "https://x.org", "x.org:443", "x.org/a", "a b"] {
+        assert_eq!(parse_host("[2001:DB8::1]").as_deref(), Ok("[2001:db8::1]"));
+        // As servers' names are: what browsers and front ends send.
+        assert_eq!(parse_host("Bücher.example").as_deref(), Ok("xn--bcher-kva.example"));
+        assert_eq!(parse_host("BÜCHER.example").as_deref(), Ok("xn--bcher-kva.example"));
+        assert_eq!(parse_host("xn--bcher-kva.example").as_deref(), Ok("xn--bcher-kva.example"));
+        assert_eq!(parse_host("my_host").as_deref(), Ok("my_host"));
+        let long = format!("{}.org", "a".repeat(63));
+        assert_eq!(parse_host(&long).as_deref(), Ok(long.as_str()));
+        for bad in [
+            "",
+            ".",
+            "https://x.org",
+            "x.org:443",
+            "x.org/a",
+            "a b",
+            "a..b",
+            ".a",
+            "a..",
+            "-a.org",
+            "a-.org",
+            "a,b",
+            "a;b",
+            "a@b",
+            "user@a.org",
+            "127.1",
+            "0x7f.1",
+            "a+b",
+            "a!b",
+            "[::1",
+            "::1",
+            "xn--\u{fc}",
+        ] {
             assert!(parse_host(bad).is_err(), "{bad}");
+        }
+        for bad in [format!("{}.org", "a".repeat(64)), "a.".repeat(127) + "a"] {
+            assert!(parse_host(&bad).is_err(), "{bad}");
+        }
+        for pattern in ["*", "*.example.org", "rooms*.example.org"] {
+            assert!(parse_host(pattern).unwrap_err().contains("stands for many names"), "{pattern}");
         }
     }
 

@@ -37,6 +37,11 @@ impl Hello {
         std::iter::from_fn(move || left.list::<1>())
     }
 
+    /// The same with another name.
+    pub fn naming(&self, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), protocols: self.protocols.clone() }
+    }
+
     pub fn offers(&self, protocol: &[u8]) -> bool {
         self.protocols().any(|offered| offered == protocol)
     }

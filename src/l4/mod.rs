@@ -20,11 +20,13 @@ use std::time::Instant;
 
 use log::info;
 
-use crate::config::{Config, L4Listener};
+use crate::config::{Config, L4Destination, L4Listener};
 use crate::limit;
 use crate::process::Shared;
+use crate::proxy_protocol::Peer;
 use crate::relay::{Counters, End};
 use crate::stream::Stream;
+use client_hello::Hello;
 use known::Known;
 use opening::Opening;
 use targets::{Held, Targets};
@@ -115,14 +117,26 @@ impl L4App {
 }
 
 impl L4App {
-    /// Hands a connection on, if it is one to be handed on; else it comes back, with the client's address.
-    pub async fn receive(self: &Arc<Self>, stream: Stream) -> Option<(Stream, Option<SocketAddr>)> {
+    /// Hands a connection on, if it is one to be handed on; else it comes back, with its client and what that asked for.
+    pub async fn receive(self: &Arc<Self>, stream: Stream) -> Option<(Stream, Peer, Option<Hello>)> {
         match opening::open(self, stream).await? {
             Opening::HandedOn(opened) => {
                 tokio::spawn(self.clone().carry(*opened));
                 None
             }
-            Opening::Here(stream, client) => Some((stream, client)),
+            Opening::Here(stream, peer, hello) => Some((stream, peer, hello)),
         }
+    }
+
+    /// Whether a connection that asked for `name` instead of what `hello` says would have been handed on. Browsers use one
+    /// connection of HTTP/2 for all names of a certificate.
+    pub fn is_elsewhere(&self, hello: &Hello, name: &str) -> bool {
+        if hello.name.as_deref() == Some(name) {
+            return false;
+        }
+        let config = self.shared.config.load();
+        let servers = self.known.servers(&self.shared.placer);
+        let picked = route::pick(self.listener(&config), &hello.naming(name), |name| servers.by_host(name).is_some());
+        picked.is_some_and(|picked| *picked.to != L4Destination::Https)
     }
 }

@@ -18,7 +18,7 @@ use super::targets::{Held, Target};
 use super::{L4App, Opened, connect, route};
 use crate::config::{Config, L4Destination, L4Listener, ProxyOut};
 use crate::limit::{Crowd, Reason};
-use crate::proxy_protocol::{self, Said};
+use crate::proxy_protocol::{self, Peer, Said};
 use crate::relay::End;
 use crate::stream::Stream;
 
@@ -44,7 +44,7 @@ struct Ends {
 pub enum Opening {
     HandedOn(Box<Opened>),
     /// TLS ends here. Nothing of what the client has said is missing in the stream; who it is, is known already.
-    Here(Stream, Option<SocketAddr>),
+    Here(Stream, Peer, Option<Hello>),
 }
 
 /// Reads, decides, connects. `None`: the connection is closed, counted, and logged if somebody should know.
@@ -93,8 +93,9 @@ pub async fn open(app: &Arc<L4App>, mut stream: Stream) -> Option<Opening> {
         Found::Targets(targets, proxy) => (targets, proxy),
         Found::Here => {
             stream.rewind(&bytes);
-            // A proxy's own address would make a trusted proxy of whoever is behind it.
-            return Some(Opening::Here(stream, ends.client.filter(|_| !ends.is_proxy)));
+            let address = ends.client.unwrap_or_else(|| stream.peer());
+            let peer = Peer { address, is_proxys_own: ends.is_proxy };
+            return Some(Opening::Here(stream, peer, hello));
         }
         Found::Nobody => {
             refuse_name(app, &mut stream, name.as_deref()).await;

@@ -5,7 +5,6 @@
 //! Pingora itself keeps an HTTP/1.1 connection for ever unless told otherwise (its issue #447) and has no deadline for a
 //! whole head.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,13 +26,14 @@ use super::write::After;
 use super::{Shared, h2, limit, secure, session, write};
 use crate::config::{Config, MAX_HEAD};
 use crate::limit::Claim;
+use crate::proxy_protocol::Peer;
 use crate::stream::Stream;
 
 /// Room for a head at first; most fit.
 const HEAD_ROOM: usize = 4096;
 /// How much of a refused request is read before the connection is closed, and for how long.
-const LINGER_BYTES: usize = 8 * 1024 * 1024;
-const LINGER_TIME: Duration = Duration::from_secs(2);
+pub(super) const LINGER_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// The public side of Usher.
 pub struct PublicApp {
@@ -46,7 +46,7 @@ pub struct PublicApp {
 struct Connection {
     stream: Stream,
     listener: Listener,
-    peer: Option<SocketAddr>,
+    peer: Peer,
     /// Bytes that have come and belong to no request yet.
     bytes: BytesMut,
     /// Requests that may still follow.
@@ -92,7 +92,7 @@ impl PublicApp {
 
     async fn serve(&self, stream: Stream, arrival: Arrival) {
         let config = self.shared.config.load_full();
-        let Arrival { listener, peer, place } = arrival;
+        let Arrival { listener, peer, place, .. } = arrival;
         let left = config.limits.requests_per_connection;
         let connection = Connection { stream, listener, peer, bytes: BytesMut::new(), left };
         // All that requests need is given back before a WebSocket begins its hours, and Pingora's task for the connection too,
@@ -145,8 +145,9 @@ impl PublicApp {
         config: &Arc<Config>,
     ) -> Next {
         let _request = self.shared.process.begin_request();
-        let trusted = &config.listen.trusted_proxies;
-        let kept = match head::lane(&connection.bytes[..length], scan, connection.peer, trusted) {
+        let peer = connection.peer;
+        let trusted = peer.believing(&config.listen.trusted_proxies);
+        let kept = match head::lane(&connection.bytes[..length], scan, Some(peer.address), trusted) {
             Lane::Direct { request, close } => {
                 // Who wants it closed sends nothing more, unless more is there already.
                 let after = match close && connection.bytes.len() == length {
@@ -214,8 +215,9 @@ impl PublicApp {
             let claim = limit::carried_for(shared, config, request, way, place)?;
             limit::carries(shared, config, request, claim, place).map(|()| claim)
         };
-        let made = match secure::redirect(shared, config, request, Route::Client) {
-            Some(redirect) => Made::answered(redirect, started),
+        let redirect = secure::redirect(shared, config, request, Route::Client);
+        let made = match redirect.or_else(|| edge::refused(way, config.listen.public_base())) {
+            Some(answer) => Made::answered(answer, started),
             None => match admitted() {
                 Err(refusal) => Made::answered(limit::not_carried(shared, request, refusal), started),
                 Ok(claim) => match self.edge.open(request, way, config).await {

@@ -1,8 +1,7 @@
 //! How a connection has come: by which kind of listener, from whom, and that it has its place among all.
 
-use std::net::SocketAddr;
-
 use super::limit::Place;
+use crate::proxy_protocol::Peer;
 
 /// The kind of listener; a word for metrics, and what the client believes of the way here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,9 +32,14 @@ impl Listener {
     }
 }
 
+/// Whether a name is served by somebody else at the address that the client has connected to.
+pub type Elsewhere = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// A connection that has been let in.
 pub struct Arrival {
     pub listener: Listener,
-    pub peer: Option<SocketAddr>,
+    pub peer: Peer,
     pub place: Place,
+    /// Of a port that leads some names elsewhere.
+    pub elsewhere: Option<Elsewhere>,
 }

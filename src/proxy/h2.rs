@@ -20,15 +20,16 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::answer::Answer;
-use super::app::PublicApp;
-use super::arrival::{Arrival, Listener};
+use super::app::{LINGER_BYTES, LINGER_TIME, PublicApp};
+use super::arrival::{Arrival, Elsewhere, Listener};
 use super::body::Inbound;
 use super::edge::{Fault, Passing};
 use super::request::{self, Request};
 use super::write::SLOW;
 use super::{host, limit};
 use crate::bbb::Method;
-use crate::config::{Config, MAX_HEAD};
+use crate::config::Config;
+use crate::proxy_protocol::Peer;
 use crate::stream::Stream;
 
 /// Requests of one connection at work at once; what browsers and nginx think reasonable.
@@ -43,11 +44,22 @@ const LAST_WORDS: Duration = Duration::from_millis(50);
 /// Requests that cannot be read, after which a connection is not worth keeping.
 const UNREADABLE: u32 = 32;
 
+/// Bytes of a request's head, as RFC 9113 section 6.5.2 counts them. The h2 library answers 431 to longer ones, and breaks
+/// off what has a longer target without an answer: the longest one alone fills this.
+const MAX_HEAD_LIST: usize = limit::LONGEST_TARGET + ":path".len() + 32;
+/// Fields of a request; what a session of HTTP/1.1 takes.
+const MAX_FIELDS: usize = 256;
+/// How much of a body that nobody reads is awaited before the answer, and for how long: what is no request at all shows
+/// in its end.
+const GLANCE_BYTES: usize = 64 * 1024;
+const GLANCE_TIME: Duration = Duration::from_millis(100);
+
 /// What the requests of a connection share with it.
 struct Lane {
     app: Arc<PublicApp>,
     listener: Listener,
-    peer: Option<std::net::SocketAddr>,
+    peer: Peer,
+    elsewhere: Option<Elsewhere>,
     place: Arc<limit::Place>,
     /// Says that no further request is wanted.
     ending: Notify,
@@ -57,7 +69,7 @@ struct Lane {
 fn options() -> H2Options {
     let mut options = default_h2_options();
     options.max_concurrent_streams(STREAMS);
-    options.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+    options.max_header_list_size(u32::try_from(MAX_HEAD_LIST).unwrap_or(u32::MAX));
     options.initial_window_size(WINDOW);
     options.initial_connection_window_size(WINDOW);
     options.max_send_buffer_size(UNSENT);
@@ -78,6 +90,7 @@ pub async fn serve(app: &Arc<PublicApp>, stream: Stream, arrival: Arrival) {
         listener: arrival.listener,
         peer: arrival.peer,
         place: Arc::new(arrival.place),
+        elsewhere: arrival.elsewhere,
         ending: Notify::new(),
         is_flooding: AtomicBool::new(false),
     });
@@ -158,11 +171,21 @@ impl Lane {
         // A copy, because the body is read through the session.
         let head = session.req_header().clone();
         let has_one_host = host::is_one(&head)
+            && head.uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"))
             && head.uri.authority().is_none_or(|authority| host::is_name(authority.as_str().as_bytes()));
-        let request = Request::read(&head, self.peer, &config.listen.trusted_proxies).filter(|_| has_one_host);
+        let trusted = self.peer.believing(&config.listen.trusted_proxies);
+        let request = Request::read(&head, Some(self.peer.address), trusted).filter(|_| has_one_host);
         let Some(request) = request else {
             return self.refuse(&mut session, &limit::unreadable(None), config.limits.body_timeout).await;
         };
+        if head.headers.len() > MAX_FIELDS {
+            return self.refuse(&mut session, &limit::too_many_fields(), config.limits.body_timeout).await;
+        }
+        // What a proxy in front says of the host is not what the connection was opened for.
+        let is_elsewhere = |host: &str| self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere(host));
+        if !request.behind_proxy && is_elsewhere(&request.host) {
+            return self.refuse(&mut session, &limit::misdirected(), config.limits.body_timeout).await;
+        }
         let mut request = request.come_by(self.listener);
         // A body need not be announced here; its end is part of the framing.
         request.chunked |= request.content_length.is_none() && !session.is_body_empty();
@@ -175,6 +198,9 @@ impl Lane {
         }
         match made.passing.take() {
             None => {
+                if !request.expects_continue {
+                    discard(&mut session, GLANCE_BYTES, GLANCE_TIME).await;
+                }
                 let head_only = request.method == Method::Head;
                 write(&mut session, &made.answer, &request.id, head_only, config.limits.body_timeout).await;
             }
@@ -189,6 +215,7 @@ impl Lane {
             }
         }
         app.note(&request, &made, config);
+        linger(&mut session).await;
         if app.shared.process.is_stopping() {
             // What is written is not yet sent: that is the connection's task, and the process waits for this one.
             sleep(LAST_WORDS).await;
@@ -198,7 +225,28 @@ impl Lane {
     async fn refuse(&self, session: &mut ServerSession, answer: &Answer, limit: Duration) {
         write(session, answer, &request::new_request_id(), false, limit).await;
         self.app.access.record_refused(answer, self.listener);
+        linger(session).await;
     }
+}
+
+/// Dropping a stream whose body has not ended resets it, and clients that see the reset together with the answer lose the
+/// answer (libcurl up to 7.88, which PHP uses). So what the client still sends is thrown away for a while.
+async fn linger(session: &mut ServerSession) {
+    discard(session, LINGER_BYTES, LINGER_TIME).await;
+}
+
+/// Reads on until the body's end, within bounds.
+async fn discard(session: &mut ServerSession, most: usize, limit: Duration) {
+    let mut left = most;
+    let reading = async {
+        while let Ok(Some(piece)) = session.read_request_body().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = timeout(limit, reading).await;
 }
 
 /// A whole answer, each 64 KiB within `limit`; what the client does not take is not sent.

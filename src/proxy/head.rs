@@ -54,6 +54,22 @@ impl Scan {
     }
 }
 
+/// Whether the first line of a head is three words, and its target a path, `*`, an authority, or a whole address of the web.
+/// Pingora takes more: control characters in a target, and any scheme.
+pub fn has_sound_line(head: &[u8]) -> bool {
+    let begin = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let head = &head[begin..];
+    let line = &head[..memchr(b'\n', head).unwrap_or(head.len())];
+    let mut words = line.strip_suffix(b"\r").unwrap_or(line).split(|&byte| byte == b' ');
+    let (Some(_), Some(target), Some(_), None) = (words.next(), words.next(), words.next(), words.next()) else {
+        return false;
+    };
+    let is_of_web = |scheme: &[u8]| [&b"http"[..], b"https"].iter().any(|web| web.eq_ignore_ascii_case(scheme));
+    let scheme = memchr::memmem::find(target, b"://").map(|end| &target[..end]);
+    let has_scheme = scheme.filter(|scheme| !scheme.contains(&b'/') && !scheme.contains(&b'?'));
+    !target.is_empty() && target.iter().all(|byte| *byte > b' ' && *byte != 0x7f) && has_scheme.is_none_or(is_of_web)
+}
+
 /// Who reads a request.
 #[derive(Debug)]
 pub enum Lane<'h> {
@@ -150,6 +166,39 @@ mod tests {
             assert_eq!(Scan::default().end(text.as_bytes()), None);
             text.push_str("GET / HTTP/1.1\r\n\r\n");
             assert_eq!(Scan::default().end(text.as_bytes()), Some(text.len()));
+        }
+    }
+
+    #[test]
+    fn a_first_line_is_three_words() {
+        for line in [
+            "GET /a HTTP/1.1\r\n",
+            "\r\n\nGET /a HTTP/1.1\n",
+            "GET /?a=ftp://x HTTP/1.1\r\n",
+            "GET /ftp://x HTTP/1.1\r\n",
+            "GET http://h/ HTTP/1.1\r\n",
+            "GET HTTPS://h/ HTTP/1.1\r\n",
+            "OPTIONS * HTTP/1.1\r\n",
+            "CONNECT h:443 HTTP/1.1\r\n",
+            "GET /\u{fc} HTTP/1.0\r\n",
+        ] {
+            assert!(has_sound_line(line.as_bytes()), "{line:?}");
+        }
+        for line in [
+            "GET /a b HTTP/1.1\r\n",
+            "GET  /a HTTP/1.1\r\n",
+            "GET /a  HTTP/1.1\r\n",
+            "GET /a\0b HTTP/1.1\r\n",
+            "GET /a\rb HTTP/1.1\r\n",
+            "GET /a\r HTTP/1.1\r\n",
+            "GET /a\tb HTTP/1.1\r\n",
+            "GET /a\u{7f} HTTP/1.1\r\n",
+            "GET /a\r\n",
+            "GET ftp://h/ HTTP/1.1\r\n",
+            "GET file:///etc HTTP/1.1\r\n",
+            "GET ://h/ HTTP/1.1\r\n",
+        ] {
+            assert!(!has_sound_line(line.as_bytes()), "{line:?}");
         }
     }
 

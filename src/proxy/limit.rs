@@ -36,7 +36,7 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// A connection too many that carries what nobody speaks for.
 const OVER: Refusal = Refusal { reason: Reason::Connections, retry_after: Duration::from_secs(2) };
 /// Bytes; the HTTP library takes no longer target.
-const LONGEST_TARGET: usize = u16::MAX as usize - 1;
+pub(super) const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
 /// What the caller can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +105,8 @@ struct OfAddress {
 
 impl Place {
     /// `None`: so many are being refused that this one gets no answer.
-    pub fn take(shared: &Shared, listener: Listener, peer: Option<SocketAddr>, config: &Config) -> Option<Self> {
-        let peer = peer.map(|peer| peer.ip().to_canonical());
+    pub fn take(shared: &Shared, listener: Listener, peer: SocketAddr, config: &Config) -> Option<Self> {
+        let peer = Some(peer.ip().to_canonical());
         let counted = shared.limiter.connect(peer, config, Instant::now());
         let limit = config.limits.connections;
         let of_listener = match listener {
@@ -183,7 +183,7 @@ pub fn unreadable(error: Option<&pingora::Error>) -> Answer {
     let reason = error.map(ToString::to_string).unwrap_or_default();
     let (status, text) = match reason {
         reason if reason.contains("Request header larger than") => (431, "The head of the request is too large."),
-        reason if reason.contains("too many headers") => (431, "The head of the request has too many fields."),
+        reason if reason.contains("too many headers") => return too_many_fields(),
         // It says no more than that, and the whole target.
         reason if reason.contains("invalid uri") && reason.len() > LONGEST_TARGET => {
             (414, "The address of the request is too long.")
@@ -191,6 +191,16 @@ pub fn unreadable(error: Option<&pingora::Error>) -> Answer {
         _ => (400, "Bad request."),
     };
     Answer::new(status, TEXT, format!("{text}\n"))
+}
+
+pub fn too_many_fields() -> Answer {
+    Answer::new(431, TEXT, "The head of the request has too many fields.\n")
+}
+
+/// A request on a connection that was opened for another name, which leads elsewhere (RFC 9110 section 15.5.20). Browsers
+/// come again on a new one.
+pub fn misdirected() -> Answer {
+    Answer::new(421, TEXT, "This name is served elsewhere. Open a connection for it.\n")
 }
 
 /// After the answer is known: what no tenant has signed and no session speaks for is counted, and beyond the limit the answer is

@@ -14,6 +14,7 @@ mod arrival;
 mod body;
 mod challenge;
 pub mod edge;
+mod forwarded;
 mod h2;
 mod head;
 mod host;
@@ -28,7 +29,7 @@ mod write;
 
 pub use answer::Answer;
 pub use app::PublicApp;
-pub use arrival::{Arrival, Listener};
+pub use arrival::{Arrival, Elsewhere, Listener};
 pub use head::{Lane, Scan, lane};
 pub use limit::Place;
 pub use request::{Lines, Request};

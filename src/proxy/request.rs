@@ -13,7 +13,7 @@ use pingora::http::RequestHeader;
 
 use super::arrival::Listener;
 use super::head::DIRECT_FIELDS;
-use super::host;
+use super::{forwarded, host};
 use crate::bbb::Method;
 
 /// What a request says before its body. The lifetime is that of the head it was read from.
@@ -112,6 +112,7 @@ pub struct Fields<'a> {
     forwarded_proto: &'a str,
     /// All lines as one list: some proxies add a line of their own instead of extending the client's.
     forwarded_for: Cow<'a, str>,
+    forwarded: Cow<'a, str>,
     request_id: &'a str,
     content_type: &'a str,
     content_length: &'a str,
@@ -165,14 +166,8 @@ impl<'a> Fields<'a> {
                 self.needs_session |= !is_zero;
                 first(&mut self.content_length, value);
             }
-            15 if is("x-forwarded-for") => match &mut self.forwarded_for {
-                list if list.is_empty() => *list = Cow::Borrowed(text(value)),
-                list => {
-                    let list = list.to_mut();
-                    list.push(',');
-                    list.push_str(text(value));
-                }
-            },
+            9 if is("forwarded") => add(&mut self.forwarded, value),
+            15 if is("x-forwarded-for") => add(&mut self.forwarded_for, value),
             16 if is("x-forwarded-host") => first(&mut self.forwarded_host, value),
             17 if is("x-forwarded-proto") => first(&mut self.forwarded_proto, value),
             17 if is("transfer-encoding") => (self.needs_session, self.is_chunked) = (true, true),
@@ -194,6 +189,22 @@ fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn is_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+}
+
+/// One line more of a list.
+fn add<'a>(list: &mut Cow<'a, str>, value: &'a [u8]) {
+    let value = match text(value) {
+        // Something is said, and nobody can read it.
+        "" if !value.is_empty() => "?",
+        value => value,
+    };
+    if list.is_empty() {
+        *list = Cow::Borrowed(value);
+    } else {
+        let list = list.to_mut();
+        list.push(',');
+        list.push_str(value);
+    }
 }
 
 /// A field's value if it is plain ASCII, else nothing.
@@ -223,7 +234,8 @@ impl<'h> Request<'h> {
         let peer = peer.map(|address| address.ip().to_canonical());
         let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
         let behind_proxy = peer.is_some_and(is_trusted);
-        let forwarded = behind_proxy.then(|| forwarded_client(&fields.forwarded_for, is_trusted)).flatten();
+        let forwarded =
+            behind_proxy.then(|| forwarded::client(&fields.forwarded_for, &fields.forwarded, is_trusted)).flatten();
         let given_host = fields.forwarded_host.split(',').next().unwrap_or_default().trim();
         let host = match behind_proxy.then_some(given_host).filter(|host| !host.is_empty()) {
             Some(host) => host,
@@ -295,20 +307,6 @@ fn split_target(target: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The last address in X-Forwarded-For that is not one of our own proxies: what stands before it is the client's word.
-fn forwarded_client(header: &str, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
-    let mut client = None;
-    for part in header.rsplit(',') {
-        let Ok(address) = part.trim().parse::<IpAddr>() else { break };
-        let address = address.to_canonical();
-        client = Some(address);
-        if !is_trusted(address) {
-            break;
-        }
-    }
-    client
-}
-
 fn bare_host(host: &str) -> Cow<'_, str> {
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let end = match host.strip_prefix('[') {
@@ -372,6 +370,13 @@ mod tests {
     fn a_proxy_that_adds_its_own_line_is_read_to_the_end() {
         let two_lines = [("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "5.5.5.5")];
         assert_eq!(request("/", &two_lines, "10.0.0.1:5").client.unwrap().to_string(), "5.5.5.5");
+        let ended = [("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "\"[2001:db8::5]:80\", ")];
+        assert_eq!(request("/", &ended, "10.0.0.1:5").client.unwrap().to_string(), "2001:db8::5");
+        let unreadable = [("x-forwarded-for", "5.5.5.5"), ("x-forwarded-for", "\u{fc}")];
+        assert_eq!(request("/", &unreadable, "10.0.0.1:5").client.unwrap().to_string(), "0.0.0.0", "not the proxy");
+        assert_eq!(request("/", &unreadable, "1.2.3.4:5").client.unwrap().to_string(), "1.2.3.4");
+        let standard = [("forwarded", "for=9.9.9.9"), ("forwarded", "for=\"5.5.5.5:80\";proto=https")];
+        assert_eq!(request("/", &standard, "10.0.0.1:5").client.unwrap().to_string(), "5.5.5.5");
         let broken = [("x-forwarded-for", "unknown, 5.5.5.5")];
         assert_eq!(request("/", &broken, "10.0.0.1:5").client.unwrap().to_string(), "5.5.5.5");
         let hosts = [("x-forwarded-host", "Moodle.example.org, proxy.internal"), ("host", "h")];

@@ -138,6 +138,9 @@ impl PublicApp {
         started: Instant,
     ) -> Made {
         let shared = &self.shared;
+        if let Some(refusal) = edge::refused(way, config.listen.public_base()) {
+            return Made::answered(refusal, started);
+        }
         let claim = match limit::carried_for(shared, config, request, way, place) {
             Ok(claim) => claim,
             Err(refusal) => return Made::answered(limit::not_carried(shared, request, refusal), started),

@@ -1,6 +1,9 @@
 //! Which part of Usher a path belongs to (interface.md section 3).
 //!
-//! Paths are compared as they came: no decoding, no normalising, so `//` or `%2e` never reach the API by a side door.
+//! The one place that reads paths leniently, and only in what BBB's own front ends rely on: several slashes are one, as
+//! for BBB's nginx and Tomcat (front ends join `…/api/` and `/create`), and a call may end with one. Nothing is decoded and
+//! no dot climbs, so `%2f` or `..` never reach the API by a side door. Signatures are made over the call's name, not over
+//! the path, so that no spelling changes them.
 
 use super::challenge;
 
@@ -34,12 +37,14 @@ impl<'a> Route<'a> {
         if let Some(token) = path.strip_prefix(challenge::PREFIX) {
             return Self::Challenge(token);
         }
-        if let Some(rest) = path.strip_prefix("/t/") {
-            let Some((tenant, rest)) = rest.split_once('/') else { return Self::Nothing };
-            return api(rest).map_or(Self::Nothing, |segment| Self::Api { tenant: Some(tenant), segment });
-        }
-        let rest = path.strip_prefix('/').unwrap_or_default();
-        api(rest).map_or(Self::Nothing, |segment| Self::Api { tenant: None, segment })
+        let (tenant, rest) = match segment(path) {
+            Some(("t", rest)) => match segment(rest) {
+                Some((tenant, rest)) => (Some(tenant), rest),
+                None => return Self::Nothing,
+            },
+            _ => (None, path),
+        };
+        api(rest).map_or(Self::Nothing, |segment| Self::Api { tenant, segment })
     }
 
     /// Number of values of `slot`.
@@ -70,12 +75,21 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The call in `bigbluebutton/api/<call>`; empty for the index, which also answers at `bigbluebutton/`.
+/// The call in `/bigbluebutton/api/<call>`; empty for the index, which also answers at `/bigbluebutton`.
 fn api(path: &str) -> Option<&str> {
-    match path.strip_prefix("bigbluebutton")? {
-        "" | "/" | "/api" | "/api/" => Some(""),
-        rest => rest.strip_prefix("/api/"),
+    let ("bigbluebutton", rest) = segment(path)? else { return None };
+    match segment(rest) {
+        None => Some(""),
+        Some(("api", rest)) => Some(rest.trim_matches('/')),
+        Some(_) => None,
     }
+}
+
+/// The first segment behind one slash or several, and what follows it; `None` if there is none.
+fn segment(path: &str) -> Option<(&str, &str)> {
+    let name = path.strip_prefix('/')?.trim_start_matches('/');
+    let end = name.find('/').unwrap_or(name.len());
+    (end > 0).then(|| name.split_at(end))
 }
 
 #[cfg(test)]
@@ -95,7 +109,26 @@ mod tests {
             ("/t/moodle/bigbluebutton/api", api(Some("moodle"), "")),
             ("/t/moodle", Route::Nothing),
             ("/t/moodle/", Route::Nothing),
-            ("//bigbluebutton/api/create", Route::Nothing),
+            // As front ends put addresses together.
+            ("/bigbluebutton/api//create", api(None, "create")),
+            ("//bigbluebutton/api/create", api(None, "create")),
+            ("///bigbluebutton//api///create//", api(None, "create")),
+            ("/bigbluebutton/api/create/", api(None, "create")),
+            ("/bigbluebutton", api(None, "")),
+            ("//bigbluebutton//api//", api(None, "")),
+            ("/t/moodle//bigbluebutton/api//create", api(Some("moodle"), "create")),
+            ("//t//moodle/bigbluebutton/api/create", api(Some("moodle"), "create")),
+            // A tenant's name cannot be left out.
+            ("/t//bigbluebutton/api/create", Route::Nothing),
+            ("/t//", Route::Nothing),
+            ("/t", Route::Nothing),
+            ("//", Route::Nothing),
+            ("//livez", Route::Nothing),
+            ("/bigbluebutton/%61pi/create", Route::Nothing),
+            ("/bigbluebutton/api%2fcreate", Route::Nothing),
+            ("/./bigbluebutton/api/create", Route::Nothing),
+            ("/bigbluebutton/api/./create", api(None, "./create")),
+            ("/bigbluebutton/api/create%2f", api(None, "create%2f")),
             ("/bigbluebutton/api/../api/create", api(None, "../api/create")),
             ("/bigbluebutton/apix", Route::Nothing),
             ("/BigBlueButton/api", Route::Nothing),

@@ -3,12 +3,11 @@
 //! The session gets the bytes as they came and gives the connection back, so that the answer is written by the same
 //! hand as every other. A request line with a query is never given to Pingora's log.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::Version;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use log::debug;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
@@ -16,10 +15,12 @@ use pingora::protocols::http::ServerSession;
 use super::app::PublicApp;
 use super::arrival::Listener;
 use super::body::Inbound;
+use super::head::has_sound_line;
 use super::request::Request;
 use super::write::After;
 use super::{host, limit};
 use crate::config::Config;
+use crate::proxy_protocol::Peer;
 use crate::stream::Stream;
 
 /// Answers the request that `bytes` begin with. Gives back the connection and what has come behind the request, if
@@ -28,11 +29,16 @@ pub async fn exchange(
     app: &PublicApp,
     stream: Stream,
     bytes: BytesMut,
-    (peer, listener): (Option<SocketAddr>, Listener),
+    (peer, listener): (Peer, Listener),
     left: u32,
     place: &limit::Place,
     config: &Arc<Config>,
 ) -> Option<(Stream, BytesMut)> {
+    let mut stream = stream;
+    if !has_sound_line(&bytes) {
+        app.refuse(&mut stream, &limit::unreadable(None), listener).await;
+        return None;
+    }
     let mut session = ServerSession::new_http1(stream.into_boxed());
     session.set_pipelining_enabled(true);
     session.set_pipelined_prefix(bytes);
@@ -49,9 +55,9 @@ pub async fn exchange(
         }
         Ok(Ok(false)) | Err(_) => return None,
     };
-    let trusted = &config.listen.trusted_proxies;
-    let readable = head.as_ref().ok().filter(|head| host::is_one(head));
-    let Some(request) = readable.and_then(|head| Request::read(head, peer, trusted)) else {
+    let trusted = peer.believing(&config.listen.trusted_proxies);
+    let readable = head.as_ref().ok().filter(|head| host::is_one(head) && has_plain_coding(head));
+    let Some(request) = readable.and_then(|head| Request::read(head, Some(peer.address), trusted)) else {
         let refusal = head.err().unwrap_or_else(|| limit::unreadable(None));
         app.refuse(&mut into_stream(session)?, &refusal, listener).await;
         return None;
@@ -83,6 +89,14 @@ pub async fn exchange(
     };
     let keeps = app.deliver(&mut stream, &request, made, after, config).await;
     keeps.then(|| (stream, bytes.unwrap_or_default()))
+}
+
+/// Whether a body comes as it is, or in chunks and nothing else: what servers do with other codings, and with one that is
+/// named twice, differs.
+fn has_plain_coding(head: &RequestHeader) -> bool {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
 }
 
 /// Whether any `Connection` line says so: Pingora looks at the first one only, and at none that is not plain text.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::clock::{Clock, SteadyClock};
 use crate::config::Config;
-use crate::proxy_protocol::{self, Fault, Reading, Said};
+use crate::proxy_protocol::{self, Fault, Peer, Reading, Said};
 use crate::stream::Stream;
 
 /// Bytes to read at once; nearly every header fits.
@@ -20,16 +20,15 @@ const PIECE: usize = 512;
 const SELDOM: u64 = 60_000;
 
 /// The connection without its header, and who opened it. `None`: it is closed.
-pub async fn announced(mut stream: Stream, config: &Config) -> Option<(Stream, Option<SocketAddr>)> {
+pub async fn announced(mut stream: Stream, config: &Config) -> Option<(Stream, Peer)> {
     let peer = stream.peer();
     let address = peer.ip().to_canonical();
     let is_trusted = || config.listen.trusted_proxies.iter().any(|net| net.contains(&address));
     if !config.listen.proxy_protocol || !is_trusted() {
-        return Some((stream, Some(peer)));
+        return Some((stream, peer.into()));
     }
     match timeout(config.limits.header_timeout, read(&mut stream)).await.ok()?? {
-        // Of a connection without a client nobody is known; the proxy's own address would make a trusted proxy of it.
-        Ok(source) => Some((stream, source)),
+        Ok(source) => Some((stream, source.map_or(Peer::proxys_own(peer), Peer::from))),
         Err(fault) => {
             tell(peer, fault);
             None

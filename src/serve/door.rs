@@ -5,7 +5,6 @@
 //! says nothing is counted like everybody else. On a port that layer 4 shares with HTTPS, `l4` looks at the name that is
 //! asked for, and gives back what ends here.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,8 @@ use crate::admin::AdminApp;
 use crate::config::Config;
 use crate::l4::L4App;
 use crate::process::Shared;
-use crate::proxy::{Arrival, Listener, Place, PublicApp};
+use crate::proxy::{Arrival, Elsewhere, Listener, Place, PublicApp};
+use crate::proxy_protocol::Peer;
 use crate::stream::Stream;
 use crate::tls::Terms;
 
@@ -107,9 +107,9 @@ impl Door for PlainDoor {
     async fn enter(self: Arc<Self>, stream: Stream) {
         let config = self.shared.config.load_full();
         let Some((stream, peer)) = announced(stream, &config).await else { return };
-        let Some(place) = Place::take(&self.shared, Listener::Http, peer, &config) else { return };
+        let Some(place) = Place::take(&self.shared, Listener::Http, peer.address, &config) else { return };
         drop(config);
-        self.app.enter(stream, Arrival { listener: Listener::Http, peer, place }).await;
+        self.app.enter(stream, Arrival { listener: Listener::Http, peer, place, elsewhere: None }).await;
     }
 }
 
@@ -125,15 +125,15 @@ impl PublicDoor {
     }
 
     /// TLS and what is in it, with a client who is known.
-    async fn receive(&self, stream: Stream, peer: Option<SocketAddr>, config: Arc<Config>) {
+    async fn receive(&self, stream: Stream, peer: Peer, elsewhere: Option<Elsewhere>, config: Arc<Config>) {
         let shared = &self.counts.shared;
-        let Some(place) = Place::take(shared, Listener::Https, peer, &config) else { return };
+        let Some(place) = Place::take(shared, Listener::Https, peer.address, &config) else { return };
         let limit = place.patience(config.limits.handshake_timeout);
         // Not for the life of the connection, as a reload would leave it behind.
         drop(config);
         match self.counts.shake(stream, &shared.tls.public, limit).await {
             Some(Shaken::Secure(stream)) => {
-                self.app.enter(stream, Arrival { listener: Listener::Https, peer, place }).await;
+                self.app.enter(stream, Arrival { listener: Listener::Https, peer, place, elsewhere }).await;
             }
             Some(Shaken::Plain(stream)) => self.app.refuse_plain(stream).await,
             Some(Shaken::Failed | Shaken::Empty) | None => {}
@@ -145,7 +145,7 @@ impl Door for PublicDoor {
     async fn enter(self: Arc<Self>, stream: Stream) {
         let config = self.counts.shared.config.load_full();
         if let Some((stream, peer)) = announced(stream, &config).await {
-            self.receive(stream, peer, config).await;
+            self.receive(stream, peer, None, config).await;
         }
     }
 }
@@ -164,9 +164,11 @@ impl TcpDoor {
 
 impl Door for TcpDoor {
     async fn enter(self: Arc<Self>, stream: Stream) {
-        if let Some((stream, client)) = self.l4.receive(stream).await {
+        if let Some((stream, peer, hello)) = self.l4.receive(stream).await {
             let config = self.https.counts.shared.config.load_full();
-            self.https.receive(stream, client, config).await;
+            let l4 = self.l4.clone();
+            let elsewhere = hello.map(|hello| Box::new(move |name: &str| l4.is_elsewhere(&hello, name)) as Elsewhere);
+            self.https.receive(stream, peer, elsewhere, config).await;
         }
     }
 }

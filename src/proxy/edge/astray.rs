@@ -16,7 +16,7 @@ use crate::proxy::route::Route;
 use crate::proxy::secure::UNSAFE;
 
 /// Calls of a session, which no front end sends (section 0).
-const SESSION_CALLS: [&str; 7] =
+pub(super) const SESSION_CALLS: [&str; 7] =
     ["enter", "stuns", "signOut", "guestWait", "getJoinUrl", "learningDashboard", "feedback"];
 
 impl Edge {

@@ -46,6 +46,8 @@ pub struct Way<'r> {
     pub path: &'r str,
     /// What the browser's path begins with: `/<server name>` in path mode, else empty.
     pub prefix: Option<&'r str>,
+    /// What the server is called by, with a port.
+    pub host: &'r str,
 }
 
 #[derive(Default)]
@@ -70,20 +72,21 @@ impl Places {
                 let place = self.of(ledger).by_host.get(&*request.host)?.clone();
                 // Our own name is ours, even if a server was added by it.
                 let is_ours = config.listen.public_url.host_str() == Some(&*request.host);
-                (!is_ours).then_some(Way { place, path: request.path, prefix: None })
+                (!is_ours).then_some(Way { place, path: request.path, prefix: None, host: request.host_field })
             }
             EdgeMode::Path => {
                 let map = self.of(ledger);
                 if request.path.starts_with(PAD_ASSETS) {
                     let name = first_segment(referred_path(request.referer)?)?.0;
                     let place = map.by_name.get(&name[1..])?.clone();
-                    return Some(Way { place, path: request.path, prefix: Some(name) });
+                    return Some(Way { place, path: request.path, prefix: Some(name), host: request.host_field });
                 }
                 let (prefix, rest) = first_segment(request.path)?;
                 let place = map.by_name.get(&prefix[1..])?.clone();
                 let is_kept = rest.starts_with(CLIENT)
                     && place.keeps_prefix.unwrap_or(config.edge.client_prefix == ClientPrefix::Keep);
-                Some(Way { place, path: if is_kept { request.path } else { rest }, prefix: Some(prefix) })
+                let path = if is_kept { request.path } else { rest };
+                Some(Way { place, path, prefix: Some(prefix), host: request.host_field })
             }
         }
     }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use bytes::BytesMut;
 
 use super::find::Way;
+use crate::proxy::forwarded::NOBODY;
 use crate::proxy::request::{Lines, Request};
 
 /// Goes round with requests, so that one that comes back is seen.
@@ -77,7 +78,7 @@ pub fn write(out: &mut BytesMut, request: &Request<'_>, way: &Way<'_>, sent: Sen
     }
     put(text_of(request.peer).as_bytes());
     put(b"\r\nX-Real-IP: ");
-    put(text_of(request.client).as_bytes());
+    put(text_of(request.client.filter(|client| *client != NOBODY).or(request.peer)).as_bytes());
     if !(request.behind_proxy && has_proto) {
         put(b"\r\nX-Forwarded-Proto: ");
         put(request.listener.label().as_bytes());

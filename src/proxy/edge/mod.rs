@@ -1,9 +1,10 @@
 //! The edge: browsers' requests that belong to one BBB server, carried there and back.
 //!
-//! A request runs forward through these files: `find` (which server's is it) → `belongs` (whose session's) → `assets` (a file
-//! of the client page, from memory) or `upstream` (a connection) → `heading` (what the server is told) → `exchange` (out goes
-//! the body, in comes the head) → `reply` (what the browser is told) → `passing` (the body; `coding` compresses it) or `tunnel`
-//! (a WebSocket). `astray` is what pages ask for beside their prefix. Other bodies are never held: a piece is read when the one
+//! A request runs forward through these files: `find` (which server's is it) → `scope` (what browsers do not need of it) → `belongs`
+//! (whose session's) → `assets` (a file of the client page, from memory) or `upstream` (a connection) → `heading` (what the
+//! server is told) → `exchange` (out goes the body, in comes the head) → `reply` (what the browser is told; `rewriting` where that
+//! leads) → `passing` (the body; `coding` compresses it) or `tunnel` (a WebSocket). `astray` is what pages ask for beside their
+//! prefix. Other bodies are never held: a piece is read when the one
 //! before it has been written.
 
 mod assets;
@@ -16,6 +17,8 @@ mod find;
 mod heading;
 mod passing;
 pub mod reply;
+pub mod rewriting;
+mod scope;
 mod socket;
 mod tunnel;
 mod upstream;
@@ -24,6 +27,7 @@ pub use belongs::{claim, learn, signature};
 pub use exchange::{Failure, Opened};
 pub use find::{Place, Way};
 pub use passing::{Fault, Passing};
+pub use scope::refused;
 pub use socket::Socket;
 pub use tunnel::Tunnel;
 

@@ -1,15 +1,14 @@
 //! The head of a server's answer: read, and written anew for the browser.
 //!
-//! Fields pass in order and in their own spelling, except those of one connection. In path mode redirects and cookies
-//! are put under the server's prefix, so that the browser keeps the servers' sessions apart (bbb-http-surface.md
-//! section 3.4 B, trap 3).
+//! Fields pass in order and in their own spelling, except those of one connection, and what `rewriting` changes in path
+//! mode.
 
 use bytes::BytesMut;
-use url::{Position, Url};
 
 use super::chunks::Chunks;
 use super::coding;
 use super::find::Way;
+use super::rewriting::{cookie, location, refresh};
 use crate::config::{Coding, Headers};
 
 /// Bytes. nginx in front of BBB sends a few hundred.
@@ -96,6 +95,10 @@ pub fn read(bytes: &mut BytesMut, way: &Way<'_>, asked: Asked<'_>) -> Result<Opt
             let _interim = bytes.split_to(length);
             continue;
         }
+        // RFC 9110 section 15 knows none below.
+        if status < 100 {
+            return Err(BadReply::NotHttp);
+        }
         if status == 101 && !asked.websocket {
             return Err(BadReply::Unasked);
         }
@@ -126,6 +129,7 @@ fn written(
         text.extend_from_slice(b": ");
         text.extend_from_slice(value);
     };
+    let mut has_length = false;
     for line in parsed.headers.iter() {
         let is = |wanted: &str| line.name.eq_ignore_ascii_case(wanted);
         match line.name.len() {
@@ -140,12 +144,17 @@ fn written(
                 put(line.name, &[b"W/", line.value].concat());
             }
             13 if is("accept-ranges") && coding.is_some() => {}
-            8 if is("location") && way.prefix.is_some() => {
+            8 | 16 if way.prefix.is_some() && (is("location") || is("content-location")) => {
                 put(line.name, &location(line.value, way, asked.public_base))
             }
+            7 if is("refresh") && way.prefix.is_some() => put(line.name, &refresh(line.value, way, asked.public_base)),
             10 if is("set-cookie") && way.prefix.is_some() => put(line.name, &cookie(line.value, way)),
-            // Nobody's word takes the length away from a body that has one.
-            14 if is("content-length") => put(line.name, line.value),
+            // Nobody's word takes the length away from a body that has one. Once is enough.
+            14 if is("content-length") => {
+                if !std::mem::replace(&mut has_length, true) {
+                    put(line.name, line.value);
+                }
+            }
             _ if fields.names(line.name) || asked.headers.drops(line.name) => {}
             _ => put(line.name, line.value),
         }
@@ -255,105 +264,6 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A redirect as the browser must follow it: where it leads at the server, it leads under the server's prefix.
-///
-/// Browsers read more than RFC 3986 has: backslashes are slashes, tabs are nothing, dots climb. What is not plain is read by
-/// the same rules (the URL standard) and written anew.
-pub fn location(value: &[u8], way: &Way<'_>, public_base: &str) -> Vec<u8> {
-    let Some(prefix) = way.prefix else { return value.to_vec() };
-    let is_path = |rest: &&[u8]| matches!(rest, [] | [b'/' | b'?' | b'#', ..]);
-    if let Some(rest) = value.strip_prefix(way.place.origin.as_bytes()).filter(is_path).filter(|rest| is_plain(rest)) {
-        return [public_base.as_bytes(), &under(rest, way, prefix)].concat();
-    }
-    match value {
-        [b'/', rest @ ..] if !matches!(rest, [b'/', ..]) && is_plain(value) => under(value, way, prefix),
-        _ => resolved(value, way, prefix, public_base).unwrap_or_else(|| value.to_vec()),
-    }
-}
-
-/// Every reader finds the same path in it: nothing climbs, and nothing is dropped or taken for something else.
-fn is_plain(rest: &[u8]) -> bool {
-    let is_usual = |byte: &u8| matches!(byte, b'!'..=b'~' | 0x80..) && *byte != b'\\';
-    rest.iter().all(is_usual)
-        && memchr::memmem::find(rest, b"/.").is_none()
-        && !rest.windows(3).any(|three| three.eq_ignore_ascii_case(b"%2e"))
-}
-
-/// The same for what is not plain; `None` if it stays as it is: it leads elsewhere, or it is relative and stays where the
-/// browser is.
-fn resolved(value: &[u8], way: &Way<'_>, prefix: &str, public_base: &str) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(value).ok()?;
-    let asked = Url::parse(&[&way.place.origin, &way.place.base, way.path].concat()).ok()?;
-    let target = asked.join(text).ok()?;
-    if target.origin() != asked.origin() {
-        return None;
-    }
-    let path = under(target[Position::BeforePath..].as_bytes(), way, prefix);
-    let mut letters = text.trim_start_matches(|letter| letter <= ' ').chars().filter(|letter| *letter != '\t');
-    let is_slash = |letter: Option<char>| matches!(letter, Some('/' | '\\'));
-    let is_absolute = match letters.next() {
-        first if is_slash(first) => is_slash(letters.next()),
-        _ => Url::parse(text).is_ok(),
-    };
-    if is_absolute {
-        return Some([public_base.as_bytes(), &path].concat());
-    }
-    // Relative, and no step leads out of the prefix.
-    let is_relative = is_plain(value) && !value.contains(&b':') && !matches!(value, [b'/' | b'.', ..]);
-    let stays = is_relative && way.path != "/";
-    (!stays).then_some(path)
-}
-
-/// A path of the server as a path of ours.
-fn under(path: &[u8], way: &Way<'_>, prefix: &str) -> Vec<u8> {
-    if is_below(path, prefix) {
-        return path.to_vec();
-    }
-    let base = way.place.base.as_str();
-    let path = if is_below(path, base) { &path[base.len()..] } else { path };
-    let slash: &[u8] = if path.first() == Some(&b'/') { b"" } else { b"/" };
-    [prefix.as_bytes(), slash, path].concat()
-}
-
-fn is_below(path: &[u8], folder: &str) -> bool {
-    path.strip_prefix(folder.as_bytes()).is_some_and(|rest| matches!(rest, [] | [b'/' | b'?' | b'#', ..]))
-}
-
-/// The same for the path of a cookie, in which only slashes mean something.
-fn cookie_path(path: &[u8], way: &Way<'_>, prefix: &str) -> Vec<u8> {
-    let behind = |folder: &str| path.strip_prefix(folder.as_bytes()).filter(|rest| matches!(rest, [] | [b'/', ..]));
-    if behind(prefix).is_some() {
-        return path.to_vec();
-    }
-    let rest = behind(&way.place.base).unwrap_or(path);
-    [prefix.as_bytes(), if rest.is_empty() { b"/" } else { rest }].concat()
-}
-
-/// A cookie that belongs to one server: its path lies under the prefix, and it names no other host.
-pub fn cookie(value: &[u8], way: &Way<'_>) -> Vec<u8> {
-    let Some(prefix) = way.prefix else { return value.to_vec() };
-    let mut out = Vec::with_capacity(value.len() + prefix.len());
-    for (position, part) in value.split(|&byte| byte == b';').enumerate() {
-        let trimmed = part.trim_ascii();
-        let split = trimmed.iter().position(|&byte| byte == b'=');
-        let (name, given) = split.map_or((trimmed, &b""[..]), |at| (&trimmed[..at], &trimmed[at + 1..]));
-        if position > 0 && name.trim_ascii().eq_ignore_ascii_case(b"domain") {
-            continue;
-        }
-        if position > 0 {
-            out.extend_from_slice(b";");
-        }
-        let given = given.trim_ascii();
-        if position > 0 && name.trim_ascii().eq_ignore_ascii_case(b"path") && given.first() == Some(&b'/') {
-            out.extend_from_slice(b" Path=");
-            out.extend_from_slice(&cookie_path(given, way, prefix));
-        } else {
-            out.extend_from_slice(part);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(super) mod tests {
@@ -379,7 +289,7 @@ pub(super) mod tests {
 
     pub fn way(prefix: Option<&str>) -> Way<'_> {
         let place = Place::new(Arc::new(record()), None).unwrap();
-        Way { place: Arc::new(place), path: "/", prefix }
+        Way { place: Arc::new(place), path: "/", prefix, host: "p.example" }
     }
 
     static HEADERS: Headers = Headers { server: ServerLine::Off, set: Vec::new(), remove: Vec::new(), lines: None };
@@ -396,53 +306,6 @@ pub(super) mod tests {
     fn read_all(text: &str, prefix: Option<&str>) -> Result<Head, BadReply> {
         let mut bytes = BytesMut::from(text);
         read(&mut bytes, &way(prefix), ASKED).map(Option::unwrap)
-    }
-
-    #[test]
-    fn redirects_stay_under_the_prefix() {
-        let way = way(Some("/bbb1"));
-        for (given, wanted) in [
-            ("https://bbb1.example/html5client/?sessionToken=x", "https://p.example/bbb1/html5client/?sessionToken=x"),
-            ("https://bbb1.example", "https://p.example/bbb1/"),
-            ("https://bbb1.example.evil/x", "https://bbb1.example.evil/x"),
-            ("https://p.example/bbb1/html5client/", "https://p.example/bbb1/html5client/"),
-            ("/pad/p/x", "/bbb1/pad/p/x"),
-            ("/bbb1/html5client/", "/bbb1/html5client/"),
-            ("/bbb12/x", "/bbb1/bbb12/x"),
-            ("//elsewhere/x", "//elsewhere/x"),
-            ("../x", "/bbb1/x"),
-            ("https://moodle.example/", "https://moodle.example/"),
-            // As browsers read it.
-            ("HTTPS://BBB1.Example:443/x?y=//../#z", "https://p.example/bbb1/x?y=//../#z"),
-            ("https://bbb1.example/a/../../x", "https://p.example/bbb1/x"),
-            ("/a/%2E%2e/x", "/bbb1/x"),
-            ("/../x", "/bbb1/x"),
-            ("\\x", "/bbb1/x"),
-            ("/\t/elsewhere/x", "/\t/elsewhere/x"),
-            ("\\\\bbb1.example\\x", "https://p.example/bbb1/x"),
-            ("//bbb1.example/x", "https://p.example/bbb1/x"),
-            ("x/y?z", "/bbb1/x/y?z"),
-            ("https:/x", "https://p.example/bbb1/x"),
-            ("javascript:alert(1)", "javascript:alert(1)"),
-        ] {
-            assert_eq!(String::from_utf8(location(given.as_bytes(), &way, "https://p.example")).unwrap(), wanted);
-        }
-    }
-
-    #[test]
-    fn cookies_belong_to_their_server() {
-        let way = way(Some("/bbb1"));
-        for (given, wanted) in [
-            ("JSESSIONID=a; Path=/; HttpOnly", "JSESSIONID=a; Path=/bbb1/; HttpOnly"),
-            ("a=b;path=/pad;Secure", "a=b; Path=/bbb1/pad;Secure"),
-            ("a=b; Domain=bbb1.example; Path=/", "a=b; Path=/bbb1/"),
-            ("a=b", "a=b"),
-            ("path=/x; HttpOnly", "path=/x; HttpOnly"),
-            ("a=b; Path=relative", "a=b; Path=relative"),
-            ("a=b; Path=/bbb1?x", "a=b; Path=/bbb1/bbb1?x"),
-        ] {
-            assert_eq!(String::from_utf8(cookie(given.as_bytes(), &way)).unwrap(), wanted);
-        }
     }
 
     #[test]
@@ -469,6 +332,29 @@ pub(super) mod tests {
         }
         assert_eq!(read_all("HTTP/1.1 101 X\r\n\r\n", None).unwrap_err(), BadReply::Unasked);
         assert_eq!(read_all("SSH-2.0\r\n\r\n", None).unwrap_err(), BadReply::NotHttp);
+        for status in ["000", "001", "099"] {
+            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+            assert_eq!(read_all(&answer, None).unwrap_err(), BadReply::NotHttp, "{status}");
+        }
+        let twice = head("Content-Length: 5\r\nX-A: 1\r\ncontent-length: 5\r\n").unwrap();
+        assert_eq!(&twice.text[..], b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: 1");
+    }
+
+    #[test]
+    fn addresses_stay_under_the_prefix_in_all_fields() {
+        let text = "HTTP/1.1 301 X\r\nLocation: http://p.example/playback/x/\r\nContent-Location: /a\r\n\
+            Refresh: 5; url=/b\r\nContent-Length: 0\r\n\r\n";
+        let head = String::from_utf8(read_all(text, Some("/bbb1")).unwrap().text.to_vec()).unwrap();
+        for line in
+            ["Location: https://p.example/bbb1/playback/x/", "Content-Location: /bbb1/a", "Refresh: 5; url=/bbb1/b"]
+        {
+            assert!(head.contains(line), "{head}");
+        }
+        let head = String::from_utf8(read_all(text, None).unwrap().text.to_vec()).unwrap();
+        assert!(
+            head.contains("Location: http://p.example/playback/x/") && head.contains("Refresh: 5; url=/b"),
+            "{head}"
+        );
     }
 
     #[test]

@@ -36,6 +36,12 @@ async fn ambiguous_lengths_and_encodings_are_refused_and_nothing_hidden_is_carri
         ("Content-Length:\r\n", true),
         ("Transfer-Encoding: identity\r\n", true),
         ("Transfer-Encoding: xchunked\r\n", true),
+        ("Transfer-Encoding: gzip, chunked\r\n", true),
+        ("Transfer-Encoding: chunked, chunked\r\n", true),
+        ("Transfer-Encoding: identity, chunked\r\n", true),
+        ("Transfer-Encoding: ,chunked\r\n", true),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", true),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", true),
         ("Transfer-Encoding: chunked, identity\r\n", true),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", true),
         ("Transfer-Encoding: \x0bchunked\r\n", true),
@@ -175,6 +181,14 @@ async fn what_is_not_http_1_is_refused_cleanly() {
         tls_hello,
         proxy,
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"GET /livez ?x HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"GET  /livez HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"GET /livez?a\0b HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"GET /livez?a\rb HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"GET /livez?a\tb HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"POST /livez?a b HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n",
+        b"GET ftp://t/livez HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"GET file:///livez HTTP/1.1\r\nHost: t\r\n\r\n",
     ] {
         let said = say(&pool.http, bytes, PATIENCE).await;
         let shown = String::from_utf8_lossy(bytes);
