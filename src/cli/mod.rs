@@ -126,7 +126,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         Ok(cli) => cli,
         Err(error) => {
             let error = error.format(&mut grammar());
-            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            let printed = error.print().and_then(|()| output::flush());
             return match output::written(printed) {
                 _ if error.use_stderr() => Exit::Usage,
                 Ok(()) => Exit::Done,

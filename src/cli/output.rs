@@ -73,6 +73,11 @@ pub fn written(result: std::io::Result<()>) -> Result<(), CliError> {
     }
 }
 
+/// What the parser has printed by itself.
+pub fn flush() -> std::io::Result<()> {
+    std::io::stdout().flush()
+}
+
 /// Says on standard error how a long command gets on; never part of the answer.
 pub fn progress(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

@@ -172,19 +172,22 @@ fn only_the_configuration_and_named_commands_read_files_and_the_environment() {
         "cli/apply/wish.rs",
         "cli/secret.rs",
         "cli/backup.rs",
+        // Who owns the socket and the store; the folder for man pages.
+        "cli/exposure.rs",
+        "cli/man.rs",
         // The demo's own configuration, in its own temporary folder.
         "cli/demo/",
     ];
     only_in(&files, &allowed, "touches files");
     // `--secret-env` names a variable; `main` hands the arguments over; a successor is started with the same ones.
-    let allowed = ["config/", "cli/secret.rs", "main.rs", "serve/upgrade/successor.rs"];
+    let allowed = ["config/", "cli/secret.rs", "cli/completion.rs", "main.rs", "serve/upgrade/successor.rs"];
     only_in(&["env::var", "env::args"], &allowed, "reads the environment");
 }
 
 #[test]
 fn the_middle_does_not_know_pingora() {
     // `limit` takes a counter from a crate of that family, which knows no HTTP; `stream` says what sessions ask of it.
-    let allowed = ["proxy/", "admin/", "serve/", "limit/mod.rs", "stream/sessions.rs"];
+    let allowed = ["proxy/", "admin/", "serve/", "limit/mod.rs", "limit/connections.rs", "stream/sessions.rs"];
     only_in(&["pingora"], &allowed, "names Pingora");
 }
 
