@@ -35,7 +35,7 @@ fn address(text: &str) -> Option<IpAddr> {
     let text = text.strip_prefix('"').map_or(Some(text), |rest| rest.strip_suffix('"'))?.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     // A zone is of the proxy's machine, and means nothing here.
-    let bare = bare.split_once('%').map_or(bare, |(address, _)| address);
+    let bare = bare.split_once('%').filter(|(address, _)| address.contains(':')).map_or(bare, |(address, _)| address);
     let address = bare.parse::<IpAddr>().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))?;
     Some(address.to_canonical())
 }
@@ -88,6 +88,7 @@ mod tests {
             ("5.5.5.5 6.6.6.6", "0.0.0.0"),
             ("5.5.5", "0.0.0.0"),
             ("010.0.0.1", "0.0.0.0"),
+            ("5.5.5.5%eth0", "0.0.0.0"),
             ("", "-"),
             (", ,", "-"),
         ] {

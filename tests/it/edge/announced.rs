@@ -35,7 +35,9 @@ async fn a_proxys_word_is_taken_in_both_versions() {
         (b"PROXY TCP4 9.9.9.9 127.0.0.1 1234 80\r\n".to_vec(), "9.9.9.9"),
         (b"PROXY TCP6 2001:db8::1 ::1 1234 80\r\n".to_vec(), "2001:db8::1"),
         (v2, "9.8.7.6"),
-        (b"PROXY UNKNOWN\r\n".to_vec(), "-"),
+        // Nobody is named: the connection's own address, and whoever speaks there is no trusted proxy (REQUEST forges).
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.9"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec(), "127.0.0.9"),
     ] {
         let mut stream = connect_from(9, &pool.http).await;
         let said = say_on(&mut stream, &[&header[..], REQUEST].concat(), PATIENCE).await;

@@ -61,6 +61,25 @@ async fn names_decide_where_tls_ends() {
     metric_becomes(&pool, &format!("usher_l4_connections{{listener=\"edge\",server=\"{}\"}}", turn.address), 0).await;
 }
 
+/// Browsers use one connection of HTTP/2 for all names of a certificate; a name that leads elsewhere needs its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_another_route_serves_is_misdirected() {
+    let maker = Maker::new();
+    let (_pool, address, _one, _turn) = shared(&maker, "").await;
+    let stream = connect(&address, "bbb.example.test", &Arc::new(config(&maker, &["h2"]))).await.unwrap();
+    let (sender, connection) = h2::client::Builder::new().handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for (host, status) in [
+        ("bbb.example.test", 200),
+        ("one.example.test", 421),
+        ("nobody.example.test", 200),
+        ("ONE.example.test:443", 421),
+    ] {
+        let request = http::Request::get(format!("https://{host}/livez")).body(()).unwrap();
+        assert_eq!(super::streams::ask(&sender, request, None).await.unwrap().0, status, "{host}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_on_it_is_told_so() {
     let maker = Maker::new();
