@@ -61,7 +61,8 @@ fn reads_as_a_servlet_does(query: &[u8], params: &Params) {
     assert_eq!(params.is_empty(), expected.is_empty());
 }
 
-/// What goes on to a server says the same, is legal in a request line, and is as it came where that is legal.
+/// What goes on to a server says the same, is legal in a request line, and is as it came where that is legal and no browser
+/// would encode it (the apostrophe).
 fn writes_what_was_read(query: &[u8], params: &Params) {
     let sent = params.to_query();
     assert!(sent.bytes().all(|byte| byte.is_ascii_graphic() && !br#"`"<>[\]^{|}#"#.contains(&byte)), "illegal: {sent}");
@@ -70,7 +71,8 @@ fn writes_what_was_read(query: &[u8], params: &Params) {
     assert_eq!(again.to_query(), sent, "writing is stable");
     let was_legal = query.iter().all(|byte| byte.is_ascii_graphic() && !br#"`"<>[\]^{|}#"#.contains(byte));
     if was_legal && first_value(query, "checksum").is_none() {
-        assert_eq!(sent.as_bytes(), query, "legal bytes pass unchanged");
+        let query = String::from_utf8_lossy(query).replace('\'', "%27");
+        assert_eq!(sent, query, "legal bytes pass unchanged");
     }
 }
 

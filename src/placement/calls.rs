@@ -20,7 +20,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Creates in a row that failed on a server and worked on another one, until it is avoided: one may have been chance.
 const PROVEN: u32 = 2;
 /// How long it is avoided then, before it is tried again.
-const AVOIDED_FOR: Duration = Duration::from_secs(30);
+const AVOIDED_FOR: Duration = Duration::from_secs(10);
 /// Different meetings in a row that no server could create, until the servers are to blame and not the meetings.
 const MEETINGS: u32 = 3;
 

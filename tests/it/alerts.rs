@@ -41,17 +41,15 @@ fn read(scrape: &str) -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     found
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_rules_name_is_in_a_scrape() {
     let pool = Builder::new(2).start().await;
     let moodle = pool.front_end();
     pool.cli_ok(&["server", "disable", "bbb2"]);
-    moodle.get("create", "meetingID=m").await;
-    for server in &pool.servers {
-        server.fault(usher::sim::Fault::Status(500));
-    }
+    moodle.get("create", "name=Room&meetingID=m").await;
+    pool.servers[0].fault(usher::sim::Fault::Status(500));
     pool.wait_health("bbb1", "down").await;
-    let failed = moodle.get("create", "meetingID=other").await;
+    let failed = moodle.get("create", "name=Room&meetingID=other").await;
     assert_eq!(failed.returncode(), "FAILED");
     let scrape = read(&pool.metrics().await);
     let rules = std::fs::read_to_string(RULES).unwrap();
@@ -76,7 +74,7 @@ async fn what_the_rules_name_is_in_a_scrape() {
 }
 
 /// What Prometheus expects of every process.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_process_tells_of_itself() {
     let pool = Builder::new(1).start().await;
     let text = pool.metrics().await;

@@ -89,17 +89,18 @@ fn rushes() -> Vec<Rush> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_creates_of_one_id_while_their_server_fails_make_one_meeting() {
-    // By its weight the first server gets every meeting as long as it is well.
-    let pool = Builder::new(3)
-        .server_args(0, &["--weight", "100"])
-        .set("USHER_API__REQUEST_TIMEOUT", "6s")
-        .set("USHER_HEALTH__FAILOVER_AFTER", "10m")
-        // Only creates fail here. A poll that a busy machine keeps waiting must not keep the rush from its server.
-        .set("USHER_HEALTH__TIMEOUT", "30s")
-        .start()
-        .await;
-    let front = pool.front_end();
     for (round, Rush { fault, after, answers_questions }) in rushes().into_iter().enumerate() {
+        // A pool for each: where creates have failed, the next ones do not go.
+        // By its weight the first server gets every meeting as long as it is well.
+        let pool = Builder::new(3)
+            .server_args(0, &["--weight", "100"])
+            .set("USHER_API__REQUEST_TIMEOUT", "6s")
+            .set("USHER_HEALTH__FAILOVER_AFTER", "10m")
+            // Only creates fail here. A poll that a busy machine keeps waiting must not keep the rush from its server.
+            .set("USHER_HEALTH__TIMEOUT", "30s")
+            .start()
+            .await;
+        let front = pool.front_end();
         pool.wait_health("bbb1", "up").await;
         let id = format!("rush-{round}");
         let case = format!("{fault:?} after {after} creates");
@@ -141,9 +142,12 @@ async fn a_hundred_creates_of_one_id_while_their_server_fails_make_one_meeting()
         assert_eq!(living(&pool, &id)[0].1, *internal_ids(&answers).iter().next().unwrap(), "{case}");
         pool.wait_health("bbb1", "up").await;
         expect_one(&pool, &[&front], &id).await;
+        let conflicts = pool.metrics().await;
+        assert!(
+            conflicts.contains("usher_placement_conflicts_total 0"),
+            "one after the other, not one against the other"
+        );
     }
-    let conflicts = pool.metrics().await;
-    assert!(conflicts.contains("usher_placement_conflicts_total 0"), "one after the other, not one against the other");
 }
 
 fn has_been_asked_for(server: &SimServer, id: &str) -> bool {

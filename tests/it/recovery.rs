@@ -145,6 +145,8 @@ async fn a_store_that_was_read_only_at_the_start_is_in_use_when_that_is_put_righ
         return;
     }
     pool.start_process();
+    let address = pool.http.trim_start_matches("http://").to_owned();
+    eventually("it listens", || async { tokio::net::TcpStream::connect(&address).await.ok() }).await;
     let refused = async {
         readiness_says(&pool, "the store does not answer").await;
         refuses(&pool, "early").await;
@@ -229,7 +231,7 @@ async fn process_one_of_a_container_hands_over_to_nobody() {
     let inside = child_of(pool.pid()).unwrap();
     signal(inside, "USR2");
     logged(&pool, "process 1 of a container").await;
-    pool.launcher.clear();
+    pool.launcher = ["nsenter", "--target", &inside.to_string(), "--pid"].map(str::to_owned).to_vec();
     upgrade_is_refused(&pool, "the running Usher goes on: it refuses: this Usher is process 1").await;
     pool.front_end().create("room", "").await;
     signal(inside, "KILL");

@@ -69,7 +69,7 @@ async fn begin(pool: &Pool) {
 /// Calls, the edge and `check --online` all believe the server.
 async fn is_believed(pool: &Pool, how: &str) {
     pool.wait_health("bbb1", "up").await;
-    let created = pool.front_end().get("create", &format!("meetingID={how}")).await;
+    let created = pool.front_end().get("create", &format!("name=Room&meetingID={how}")).await;
     assert_eq!(created.returncode(), "SUCCESS", "{how}: {}", created.body);
     let carried = pool.front_end().fetch(&format!("{}/bbb1/bigbluebutton/rtt-check", pool.http)).await;
     assert_eq!(carried.status, 200, "{how}");
@@ -90,7 +90,7 @@ async fn is_refused(pool: &Pool, how: &str) -> String {
     reason
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_authority_of_its_own_and_another_name() {
     let maker = Maker::new();
     let mut pool = pool(&maker.good("bbb", &["proof.example"]), "").await;
@@ -126,7 +126,7 @@ async fn an_authority_of_its_own_and_another_name() {
     is_believed(&pool, "server-ca").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_signed_by_itself_is_believed_if_it_is_the_very_one() {
     let maker = Maker::new();
     let files = by_itself(&maker, "127.0.0.1");
@@ -142,7 +142,7 @@ async fn a_certificate_signed_by_itself_is_believed_if_it_is_the_very_one() {
     is_believed(&pool, "itself").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn insecure_is_loud() {
     let maker = Maker::new();
     let pool = pool(&by_itself(&maker, "other.example"), "").await;
@@ -164,7 +164,7 @@ async fn insecure_is_loud() {
     assert!(!pool.cli_ok(&["server", "list"]).contains("NOT checked"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_certificate_is_one_line_for_each_change() {
     let maker = Maker::new();
     let pool = pool(&by_itself(&maker, "other.example"), "").await;
@@ -185,7 +185,7 @@ async fn a_bad_certificate_is_one_line_for_each_change() {
 }
 
 /// Standard error is what systemd calls the journal's stream.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_journal_gets_priorities_and_the_start_line_says_where_everything_is() {
     for is_journal in [true, false] {
         let pool = Builder::new(1).prepare().await;
@@ -225,11 +225,11 @@ async fn the_journal_gets_priorities_and_the_start_line_says_where_everything_is
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn lines_of_failed_calls_and_of_recovery_say_what_is_wanted_at_night() {
     let pool = Builder::new(1).start().await;
     let moodle = pool.front_end();
-    moodle.get("create", "meetingID=night").await;
+    moodle.get("create", "name=Room&meetingID=night").await;
     pool.cli_ok(&["server", "disable", "bbb1"]);
     eventually("joins are refused", || async {
         let answer = moodle.get("join", "meetingID=night&fullName=Eve&password=x&redirect=false").await;
@@ -255,14 +255,14 @@ async fn lines_of_failed_calls_and_of_recovery_say_what_is_wanted_at_night() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_show_what_the_running_usher_knows() {
     let pool = Builder::new(1).prepare().await;
     let list = pool.cli_ok(&["server", "list"]);
     assert!(list.contains("HEALTH") && list.contains("is not known"), "{list}");
     let mut pool = pool;
     pool.serve().await;
-    pool.front_end().get("create", "meetingID=m").await;
+    pool.front_end().get("create", "name=Room&meetingID=m").await;
     pool.servers[0].add_user("m", "Eve", usher::sim::SimRole::Viewer).unwrap();
     pool.wait_health("bbb1", "up").await;
     let list = pool.cli_ok(&["server", "list"]);

@@ -163,7 +163,7 @@ async fn an_upgrade_that_cannot_work_changes_nothing() {
         ("not a configuration", "wrong"),
         (missing.as_str(), "nowhere.pem"),
         (added.as_str(), address.as_str()),
-        (elsewhere.as_str(), "no Usher hands its sockets over"),
+        (elsewhere.as_str(), "there is no store at"),
     ];
     for (text, told) in cases {
         std::fs::write(pool.config_path(), text).unwrap();

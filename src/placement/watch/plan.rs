@@ -86,15 +86,15 @@ impl Plan {
 
     /// Takes in what was asked and plans both questions anew; `now` is when the outcome was there.
     pub fn note(&mut self, question: Question, outcome: Outcome, now: Instant, pace: &WatchSettings) {
+        let other_failed = match question {
+            Question::Probe => self.polled.unanswered > 0,
+            Question::Poll => self.probed.unanswered > 0,
+        };
         let asked = match question {
             Question::Probe => &mut self.probed,
             Question::Poll => &mut self.polled,
         };
         asked.at = Some(now);
-        let other_failed = match question {
-            Question::Probe => self.polled.unanswered > 0,
-            Question::Poll => self.probed.unanswered > 0,
-        };
         if outcome.worked {
             self.probed.unanswered = 0;
             self.polled.unanswered = 0;

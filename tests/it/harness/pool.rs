@@ -11,6 +11,8 @@ use usher::sim::{SimOptions, SimServer, SimVersion};
 
 use super::{FrontEnd, eventually};
 
+const QUICK_BACKOFF: &str = "300ms";
+
 /// Describes a pool; `start` makes it real.
 pub struct Builder {
     servers: Vec<(SimOptions, Vec<String>)>,
@@ -138,7 +140,7 @@ impl Builder {
             ("USHER_HEALTH__INTERVAL", "100ms"),
             ("USHER_HEALTH__POLL_INTERVAL", "150ms"),
             ("USHER_HEALTH__TIMEOUT", "1s"),
-            ("USHER_HEALTH__MAX_BACKOFF", "300ms"),
+            ("USHER_HEALTH__MAX_BACKOFF", QUICK_BACKOFF),
             ("USHER_HEALTH__FAILOVER_AFTER", "1s"),
             ("USHER_HEALTH__ENDED_GRACE", "300ms"),
             ("USHER_API__CONNECT_TIMEOUT", "1s"),
@@ -147,7 +149,11 @@ impl Builder {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();
         for (name, value) in self.env {
-            env.retain(|(known, _)| *known != name);
+            // With the shipped interval the quick back-off would be shorter than it.
+            let is_interval = name == "USHER_HEALTH__INTERVAL";
+            env.retain(|(known, value)| {
+                *known != name && !(is_interval && known == "USHER_HEALTH__MAX_BACKOFF" && value == QUICK_BACKOFF)
+            });
             env.push((name, value));
         }
         let mut pool = Pool {
