@@ -144,7 +144,7 @@ mod tests {
         }
         assert!(!book.can_create_nothing(&[A, B]), "one meeting says nothing about the servers");
         assert_eq!(book.create_worked_elsewhere(A, Millis(1_000)), None, "once may be chance");
-        assert_eq!(book.create_worked_elsewhere(A, Millis(2_000)), Some(Millis(32_000)));
+        assert_eq!(book.create_worked_elsewhere(A, Millis(2_000)), Some(Millis(12_000)));
         book.worked(A, Call::Create, Millis(3_000));
         assert_eq!(book.create_worked_elsewhere(A, Millis(4_000)), None, "counted anew");
         for meeting in ["a", "b", "c"] {

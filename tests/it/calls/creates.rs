@@ -114,7 +114,7 @@ async fn a_long_form_stays_a_form_in_every_era() {
     for generation in [SimVersion::V2_3, SimVersion::V2_4, SimVersion::V2_6, SimVersion::V2_7, SimVersion::V3_0] {
         let pool = Builder::new(1).generation(generation).start().await;
         let (moodle, server) = (pool.front_end(), &pool.servers[0]);
-        let welcome = "Gr%C3%BC%C3%9Fe+%26+".repeat(1000);
+        let welcome = "Gr%C3%BC%C3%9Fe+%26+".repeat(1000) + "x";
         let form = format!("attendeePW=ap&meetingID=long&moderatorPW=mp&name=Long+%27x&welcome={welcome}");
         let checksum = moodle.checksum("create", &form);
         let request = moodle.http.post(format!("{}/create", moodle.api));

@@ -126,6 +126,11 @@ impl World {
                     let serial = view.internal_id.as_ref().map(serial_of).unwrap();
                     let copies: Vec<_> = copies.collect();
                     assert!(copies.contains(&(view.server, serial, view.participants)), "{view:?}");
+                    // A strange id is its first owner's; another meeting that the store gave it knows of no copies.
+                    let owner = (0..MEETINGS).find(|other| bbb_id(*other) == bbb_id(meeting));
+                    if owner.is_none_or(|owner| self.ledger.find(&key_of(owner)).is_none()) {
+                        continue;
+                    }
                     let most = copies.iter().map(|(_, _, people)| *people).max();
                     assert_eq!(most, Some(view.participants), "joins go where most people are: {copies:?}");
                     let empty = copies.iter().filter(|(_, other, people)| *other != serial && *people == 0);
