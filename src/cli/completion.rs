@@ -94,7 +94,7 @@ fn names<F: Future<Output = Vec<String>>>(read: impl FnOnce(Context) -> F) -> Ve
         let StoreUrl::Sqlite(file) = &config.store.url;
         file.exists().then_some(())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-        Some(runtime.block_on(async { Some(read(Context::open(config).await.ok()?).await) })?)
+        runtime.block_on(async { Some(read(Context::open(config).await.ok()?).await) })
     };
     found().unwrap_or_default().into_iter().map(CompletionCandidate::new).collect()
 }

@@ -41,6 +41,7 @@ struct Ends {
 }
 
 /// What becomes of a connection.
+#[allow(clippy::large_enum_variant)] // moved once for each connection; a box would cost each an allocation
 pub enum Opening {
     HandedOn(Box<Opened>),
     /// TLS ends here. Nothing of what the client has said is missing in the stream; who it is, is known already.

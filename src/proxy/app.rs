@@ -54,6 +54,7 @@ struct Connection {
 }
 
 /// What follows a request.
+#[allow(clippy::large_enum_variant)] // moved once for each request; a box would cost each an allocation
 enum Next {
     Request(Connection),
     Socket(Box<Socket>),
