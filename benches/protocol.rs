@@ -10,7 +10,7 @@ use usher::bbb::{self, Algorithm, Call, Params};
 use usher::clock::Millis;
 use usher::config::{Config, WhenFull};
 use usher::ids::{BbbMeetingId, InternalId, MeetingId, MeetingKey, Secret, ServerId, TenantId};
-use usher::limit::Limiter;
+use usher::limit::{Claim, Limiter};
 use usher::metrics::Metrics;
 use usher::placement::{Confirmed, Ledger, LedgerSettings, Wish};
 use usher::pool::Health;
@@ -147,9 +147,11 @@ fn limits(c: &mut Criterion) {
     let client = Some(IpAddr::from([192, 0, 2, 1]));
     let now = Instant::now();
     let checksum = [b'a'; 64];
-    c.bench_function("count a connection", |b| b.iter(|| limiter.connect(black_box(client), &config)));
+    c.bench_function("count a connection", |b| b.iter(|| limiter.connect(black_box(client), &config, now)));
     c.bench_function("count a join", |b| b.iter(|| limiter.join(black_box(client), &checksum, &config, now)));
-    c.bench_function("count an unsigned request", |b| b.iter(|| limiter.unsigned(black_box(client), &config, now)));
+    c.bench_function("count an unsigned request", |b| {
+        b.iter(|| limiter.unsigned(black_box(client), Claim::Nobody, &config, now))
+    });
 }
 
 criterion_group!(benches, signatures, parameters, routing, placing, rendering, limits);

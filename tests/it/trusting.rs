@@ -111,8 +111,9 @@ async fn an_authority_of_its_own_and_another_name() {
     let told: serde_json::Value = serde_json::from_str(&pool.cli_ok(&["--json", "server", "show", "bbb1"])).unwrap();
     let url = url::Url::parse(told["url"].as_str().unwrap()).unwrap();
     let host = format!("127.0.0.1:{}", url.port().unwrap());
-    let calls = pool.servers[0].calls();
-    assert!(calls.iter().all(|call| call.header("host") == Some(host.as_str())), "Host stays that of the URL");
+    for call in pool.servers[0].calls().iter().filter(|call| !call.call.starts_with('/')) {
+        assert_eq!(call.header("host"), Some(host.as_str()), "Host stays that of the URL: {}", call.call);
+    }
     let shown = pool.cli_ok(&["server", "show", "bbb1"]);
     assert!(shown.contains("CN=test root") && shown.contains("proof.example") && !shown.contains("PRIVATE"), "{shown}");
     assert!(!std::fs::read(pool.dir.path().join("usher.db")).unwrap().windows(11).any(|part| part == b"PRIVATE KEY"));
@@ -232,8 +233,8 @@ async fn lines_of_failed_calls_and_of_recovery_say_what_is_wanted_at_night() {
     moodle.get("create", "name=Room&meetingID=night").await;
     pool.cli_ok(&["server", "disable", "bbb1"]);
     eventually("joins are refused", || async {
-        let answer = moodle.get("join", "meetingID=night&fullName=Eve&password=x&redirect=false").await;
-        (answer.body.contains("FAILED")).then_some(())
+        moodle.get("join", "meetingID=night&fullName=Eve&password=x&redirect=false").await;
+        pool.log().contains("result=serverUnavailable").then_some(())
     })
     .await;
     eventually("the request's line has both", || async {
@@ -262,8 +263,8 @@ async fn lists_show_what_the_running_usher_knows() {
     assert!(list.contains("HEALTH") && list.contains("is not known"), "{list}");
     let mut pool = pool;
     pool.serve().await;
-    pool.front_end().get("create", "name=Room&meetingID=m").await;
-    pool.servers[0].add_user("m", "Eve", usher::sim::SimRole::Viewer).unwrap();
+    pool.front_end().get("create", "name=Room&meetingID=mm").await;
+    pool.servers[0].add_user("mm", "Eve", usher::sim::SimRole::Viewer).unwrap();
     pool.wait_health("bbb1", "up").await;
     let list = pool.cli_ok(&["server", "list"]);
     assert!(
