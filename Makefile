@@ -49,7 +49,7 @@ RELIABILITY := $(abspath $(or $(CARGO_TARGET_DIR),target))/reliability
 .PHONY: reliability
 reliability: test-packages ## run the tests of faults and write docs/reliability.md from what they saw
 	rm -rf $(RELIABILITY)
-	USHER_RELIABILITY=$(RELIABILITY) $(CARGO) test --locked --test it -- faults:: kill_loop:: restoring:: store_trouble:: recovery:: edge::university:: --test-threads=2
+	USHER_RELIABILITY=$(RELIABILITY) $(CARGO) test --locked --test it -- faults:: kill_loop:: restoring:: store_trouble:: recovery:: edge::university:: one_picture:: health:: recordings:: --test-threads=2
 	$(CARGO) test --locked --lib placement::watch # outages of minutes, with the shipped settings
 	USHER_RELIABILITY=$(RELIABILITY) $(CARGO) test --locked --test it reliability::render -- --exact --ignored
 

@@ -225,7 +225,7 @@ async fn no_answer_contradicts_an_earlier_one_whatever_happens() {
                 let internal = front.create(id, "&moderatorPW=mp&attendeePW=ap").await.xml().text("internalMeetingID");
                 log.push(format!("create {id}: {internal}"));
                 let is_new = known.internal.is_none();
-                assert_eq!(known.internal.is_none_or(|before| before == internal), true, "{log:#?}");
+                assert!(known.internal.is_none_or(|before| before == internal), "{log:#?}");
                 let people = if is_new { 0 } else { known.people };
                 told.insert(id.clone(), Told { internal: Some(internal), people });
             }
