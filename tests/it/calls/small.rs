@@ -161,7 +161,6 @@ async fn unknown_calls_are_unsupported() {
         "hooks/create",
         "hooks/list",
         "Create",
-        "create/",
         "noSuchCall",
         "../api/create",
         "create%20",
